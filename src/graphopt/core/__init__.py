@@ -1,0 +1,1 @@
+"""What the five parts share; imports none of them."""

@@ -1,0 +1,80 @@
+"""What a pass is: where it applies, what it does there, and what it does to the numbers.
+
+One public class per file of ``surgery/passes``; file, ``name`` and command-line word are the same.
+Options are dataclass fields. The engine owns loops, reports, lineage and verification.
+"""
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+
+class Effect(enum.Enum):
+    """What a pass does to the numbers."""
+
+    EXACT = "exact"
+    """Equal up to the order of float sums; the engine measures the error."""
+    APPROXIMATE = "approximate"
+    """Changes numbers within ``GraphPass.bound``."""
+    TARGET_ONLY = "target only"
+    """Emits operators that only the target knows; their bodies run on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A place where a pass applies.
+
+    Attributes:
+        node: the node the match is anchored at.
+        what: the change in one line, for ``--dry-run`` and reports.
+    """
+
+    node: ir.Node
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declined:
+    """A place that looks right but where a pass does not apply.
+
+    Attributes:
+        node: the candidate.
+        why: the reason, a clause without a full stop.
+    """
+
+    node: ir.Node
+    why: str
+
+
+class GraphPass(ABC):
+    """A rewrite of a model.
+
+    Subclasses are frozen dataclasses whose docstring has one imperative line, then the words
+    ``Why:``, ``Before:`` and ``After:``.
+    """
+
+    name: ClassVar[str]
+    effect: ClassVar[Effect] = Effect.EXACT
+    bound: ClassVar[str] = ""
+    """For APPROXIMATE passes: the bound in words."""
+
+    @abstractmethod
+    def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
+        """Yield every place that matches or nearly does; changes nothing.
+
+        Main graph, subgraphs and functions are visited.
+
+        Raises:
+            PreconditionError: the model does not meet what the pass needs (e.g. opset).
+        """
+
+    @abstractmethod
+    def rewrite(self, model: ir.Model, site: Site) -> None:
+        """Apply the change at one site that ``sites`` yielded.
+
+        An earlier rewrite of the same sweep may have consumed the site: then do nothing.
+        """
