@@ -6,11 +6,13 @@ Options are dataclass fields. The engine owns loops, reports, lineage and verifi
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
+
+from graphopt.core.comparison import FLOAT32_REORDERED, Tolerance
 
 
 class Effect(enum.Enum):
@@ -50,17 +52,39 @@ class Declined:
     why: str
 
 
-class GraphPass(ABC):
-    """A rewrite of a model.
+class Pass:
+    """What every kind of pass tells the engine; derive from ``GraphPass`` or one of its siblings.
 
     Subclasses are frozen dataclasses whose docstring has one imperative line, then the words
-    ``Why:``, ``Before:`` and ``After:``.
+    ``Why:``, ``Before:`` and ``After:``; options are documented under ``Attributes:``.
     """
 
     name: ClassVar[str]
     effect: ClassVar[Effect] = Effect.EXACT
     bound: ClassVar[str] = ""
     """For APPROXIMATE passes: the bound in words."""
+    tolerance: ClassVar[Tolerance] = FLOAT32_REORDERED
+    """How far outputs may move; APPROXIMATE passes state their own."""
+
+    def output_names(self, model: ir.Model) -> Mapping[str, str] | None:
+        """Say which outputs the model has after this pass; asked before the pass changes it.
+
+        A pass that renames, drops, reorders or adds outputs overrides this, so that the engine
+        compares the right tensors and does not take a dropped output for a lost one.
+
+        Args:
+            model: as the pass will find it.
+
+        Returns:
+            Output name after the pass -> name of the same tensor before it (an output or an inner
+            tensor). None, the default: the outputs keep their names and none is dropped.
+        """
+        del model
+        return None
+
+
+class GraphPass(Pass, ABC):
+    """A rewrite of single places in a model."""
 
     @abstractmethod
     def sites(self, model: ir.Model) -> Iterator[Site | Declined]:

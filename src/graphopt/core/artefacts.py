@@ -77,8 +77,13 @@ class Artefact:
             for key in ("inputs", "outputs"):
                 content[key] = tuple(_spec(item) for item in content[key])
             artefact = cls(**{**content, "path": path})
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise InvalidModelError(f"{place} is damaged ({error}); delete it or make the file again") from error
+            _check_types(artefact)
+        except InvalidModelError:
+            raise
+        except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
+            raise InvalidModelError(
+                f"{place} is damaged ({error}); delete it or make the file again"
+            ) from error
         if path.is_file() and sha256_of(path) != artefact.sha256:
             return None
         return artefact
@@ -89,5 +94,20 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def _check_types(artefact: Artefact) -> None:
+    texts = ("stage", "target", "sha256", "recipe", "soc", "parent_sha256")
+    kinds: dict[str, Any] = {**dict.fromkeys(texts, str), "batch": int | None, "settings": dict}
+    for name, kind in kinds.items():
+        if not isinstance(value := getattr(artefact, name), kind):
+            raise TypeError(f"{name} is {value!r}")
+
+
 def _spec(content: dict[str, Any]) -> TensorSpec:
-    return TensorSpec(**{**content, "shape": tuple(content["shape"])})
+    spec = TensorSpec(**{**content, "shape": tuple(content["shape"])})
+    texts = (spec.name, spec.dtype, spec.layout, spec.unit, spec.role)
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(d, int | str | None) for d in spec.shape)
+    ):
+        raise TypeError(f"tensor {content!r}")
+    return spec

@@ -5,6 +5,7 @@ values to be ignored.
 """
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class Tolerance:
     peak: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.atol >= 0 and 0 <= self.rtol <= 0.1 and 0 <= self.peak <= 0.01):
+        if not (0 <= self.atol < math.inf and 0 <= self.rtol <= 0.1 and 0 <= self.peak <= 0.01):
             raise ValueError(f"tolerance out of range: atol {self.atol}, rtol {self.rtol}, peak {self.peak}")
 
 
@@ -42,6 +43,11 @@ FLOAT32_REORDERED = Tolerance(
     peak=1e-5,
     why="float32 with sums in another order: about 100 roundings of 2^-24, relative to the largest value",
 )
+
+
+_OVER = 1e9
+"""Stands for "infinitely over the allowance": JSON has no infinity."""
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 class Outcome(enum.Enum):
@@ -115,7 +121,7 @@ def compare_tensor(name: str, reference: Array, candidate: Array, tolerance: Tol
         return TensorComparison(
             name=name, outcome=Outcome.EMPTY, detail=f"no elements to compare, shape {list(reference.shape)}"
         )
-    if not (np.issubdtype(reference.dtype, np.number) or reference.dtype == np.bool_):
+    if not _is_numeric(reference.dtype):
         return _compare_exactly(name, reference, candidate)
     return _compare_numbers(name, reference, candidate, tolerance)
 
@@ -178,57 +184,72 @@ def _compare_exactly(name: str, reference: Array, candidate: Array) -> TensorCom
     return TensorComparison(name=name, outcome=Outcome.VALUES, worst=worst, detail=detail)
 
 
+def _is_numeric(dtype: np.dtype[Any]) -> bool:
+    # The second half: bfloat16, int4 and their like, which numpy itself does not know.
+    return np.issubdtype(dtype, np.number) or np.can_cast(dtype, np.float64)
+
+
+def _is_exact(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "biu" or dtype.name.startswith(("int", "uint"))
+
+
 def _compare_numbers(name: str, reference: Array, candidate: Array, tolerance: Tolerance) -> TensorComparison:
     wide = np.complex128 if np.iscomplexobj(reference) else np.float64
     expected = reference.astype(wide)
     got = candidate.astype(wide)
     same_infinity = np.isinf(expected) & (expected == got)
-    bad = ~np.isfinite(got) & ~same_infinity
-    bad |= ~np.isfinite(expected) & ~same_infinity
+    bad = ~(np.isfinite(got) & np.isfinite(expected)) & ~same_infinity
     if bad.any():
         worst = tuple(int(i) for i in np.argwhere(bad)[0])
         detail = (
-            f"{int(bad.sum())} of {bad.size} elements are not finite on one side, first at {list(worst)}: "
+            f"{int(bad.sum())} of {bad.size} elements are not finite, first at {list(worst)}: "
             f"candidate {got[worst]}, reference {expected[worst]}"
         )
         return TensorComparison(name=name, outcome=Outcome.NOT_FINITE, worst=worst, detail=detail)
     expected = np.where(same_infinity, 0, expected)
     got = np.where(same_infinity, 0, got)
-    error = np.abs(got - expected)
+    with np.errstate(over="ignore"):  # of two opposite giants
+        error = np.minimum(np.abs(got - expected), _LARGEST)
     magnitude = np.abs(expected)
-    exact = not np.issubdtype(reference.dtype, np.inexact)
-    margin = _margins(error, magnitude, tolerance, exact=exact)
+    if _is_exact(reference.dtype):
+        different = np.asarray(reference != candidate)
+        error = np.where(different, np.maximum(error, 1), 0)  # large integers are equal as float64
+        margin = np.where(different, _OVER, 0.0)
+    else:
+        margin = _margins(error, magnitude, tolerance)
     worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(margin)), margin.shape))
-    nonzero = magnitude > 0
     worst_margin = float(margin[worst])
     passed = worst_margin <= 1.0
-    detail = "" if passed else f"at {list(worst)}: candidate {got[worst]:.7g}, reference {expected[worst]:.7g}"
     return TensorComparison(
         name=name,
         outcome=Outcome.MATCH if passed else Outcome.VALUES,
         max_abs=float(error.max()),
-        max_rel=float((error[nonzero] / magnitude[nonzero]).max()) if nonzero.any() else 0.0,
+        max_rel=float(_ratio(error, magnitude, otherwise=0.0).max()),
         cosine=_cosine(expected, got),
         margin=worst_margin,
         worst=worst,
-        detail=detail,
+        detail=""
+        if passed
+        else f"at {list(worst)}: candidate {candidate[worst]}, reference {reference[worst]}",
     )
 
 
 def _margins(
-    error: NDArray[np.float64], magnitude: NDArray[np.float64], tolerance: Tolerance, *, exact: bool
+    error: NDArray[np.float64], magnitude: NDArray[np.float64], tolerance: Tolerance
 ) -> NDArray[np.float64]:
-    if exact:
-        return np.where(error > 0, 1e9, 0.0)
     allowed = tolerance.atol + tolerance.rtol * magnitude + tolerance.peak * float(magnitude.max())
-    # A large finite number stands for "infinitely over": JSON has no infinity.
-    over = np.divide(error, allowed, out=np.full_like(error, 1e9), where=allowed > 0)
-    return np.where(error == 0, 0.0, over)
+    return np.where(error == 0, 0.0, np.minimum(_ratio(error, allowed, otherwise=_OVER), _OVER))
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64], *, otherwise: float) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        ratio = np.divide(part, whole, out=np.full_like(part, otherwise), where=whole > 0)
+    return np.minimum(ratio, _LARGEST)
 
 
 def _cosine(left: Any, right: Any) -> float:
-    a, b = left.ravel(), right.ravel()
+    a, b = (values.ravel() / (float(np.abs(values).max()) or 1.0) for values in (left, right))
     norms = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
     if norms == 0:
         return 1.0 if np.array_equal(a, b) else 0.0
-    return float(min(1.0, abs(np.vdot(a, b).real) / norms) * np.sign(np.vdot(a, b).real))
+    return float(np.clip(np.vdot(a, b).real / norms, -1.0, 1.0))

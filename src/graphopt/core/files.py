@@ -74,22 +74,37 @@ def atomic_folder(path: Path, *, force: bool) -> Iterator[Path]:
     Raises:
         OutputError: the folder exists without ``force``, or cannot be written.
     """
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists; use --force to replace it, or -o for another place")
     with output_errors(path):
+        if path.parent.is_dir():
+            _recover_folder(path)
+            _remove_stale(path)
+        check_free(path, force=force)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
         temporary = _temporary_beside(path)
+        aside = temporary.with_name(temporary.name + ".old")
         temporary.mkdir()
         try:
             yield temporary
-            aside = temporary.with_name(temporary.name + ".old")
             if path.exists():
                 path.rename(aside)
             temporary.rename(path)
-            shutil.rmtree(aside, ignore_errors=True)
         finally:
+            if aside.exists() and not path.exists():
+                aside.rename(path)
+            shutil.rmtree(aside, ignore_errors=True)
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(folder: Path, *, force: bool) -> None:
+    """Refuse an output folder that is there already, before any work is done.
+
+    Raises:
+        OutputError: it exists and ``force`` is not given, or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; give a folder with -o")
+    if folder.exists() and not force:
+        raise OutputError(f"{folder} exists; use --force to replace it, or -o for another place")
 
 
 def check_output(path: Path, *, force: bool, inputs: tuple[Path, ...] = ()) -> None:
@@ -98,17 +113,21 @@ def check_output(path: Path, *, force: bool, inputs: tuple[Path, ...] = ()) -> N
     Raises:
         OutputError: says which and what to do.
     """
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; give a file name with -o")
-    if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
-        raise OutputError(f"{path} is the input; an input is never overwritten, choose another name with -o")
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists; use --force to replace it, or -o for another name")
-    folder = path.parent
-    if not folder.is_dir():
-        raise OutputError(f"the folder {folder} does not exist; create it, or choose another with -o")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"no permission to write into {folder}; choose another place with -o")
+    with output_errors(path):
+        exists = path.exists() or path.is_symlink()
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; give a file name with -o")
+        if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
+            raise OutputError(
+                f"{path} is the input; an input is never overwritten, choose another name with -o"
+            )
+        if exists and not force:
+            raise OutputError(f"{path} exists; use --force to replace it, or -o for another name")
+        folder = path.parent
+        if not folder.is_dir():
+            raise OutputError(f"the folder {folder} does not exist; create it, or choose another with -o")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"no permission to write into {folder}; choose another place with -o")
 
 
 def write_text(path: Path, text: str, *, force: bool = True) -> None:
@@ -137,7 +156,7 @@ def _temporary_beside(path: Path) -> Path:
 
 
 def _remove_stale(path: Path) -> None:
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.\w+\.tmp(\.old)?")
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.\w+\.tmp")
     for entry in path.parent.iterdir():
         match = pattern.fullmatch(entry.name)
         if match and not _alive(int(match[1])):
@@ -145,6 +164,18 @@ def _remove_stale(path: Path) -> None:
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink(missing_ok=True)
+
+
+def _recover_folder(path: Path) -> None:
+    """Undo what a run did that was killed after it had moved the old folder aside."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.\w+\.tmp\.old")
+    for entry in path.parent.iterdir():
+        match = pattern.fullmatch(entry.name)
+        if match and not _alive(int(match[1])):
+            if path.exists():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.rename(path)
 
 
 def _alive(pid: int) -> bool:

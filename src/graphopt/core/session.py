@@ -89,7 +89,7 @@ class OnnxRuntimeSession:
             self._session = runtime.InferenceSession(
                 str(model) if isinstance(model, Path) else model, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # noqa: BLE001  onnxruntime's errors have no common base class
+        except Exception as error:
             raise InvalidModelError(f"onnxruntime cannot load {name}: {error}") from error
         self._inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self._outputs = tuple(_spec(node) for node in self._session.get_outputs())
@@ -114,7 +114,7 @@ class OnnxRuntimeSession:
         names = [spec.name for spec in self._outputs]
         try:
             values = self._session.run(names, dict(feeds))
-        except Exception as error:  # noqa: BLE001  as above
+        except Exception as error:
             raise InvalidModelError(f"onnxruntime failed while running: {error}") from error
         return dict(zip(names, values, strict=True))
 

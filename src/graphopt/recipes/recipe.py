@@ -16,7 +16,7 @@ from graphopt.core.tensors import TensorSpec
 if TYPE_CHECKING:
     import torch
 
-    from graphopt.recipes.task import Task
+    from graphopt.runtime.task import Task
     from graphopt.surgery import PassStep
 
 

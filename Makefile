@@ -1,0 +1,43 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+# torch 2.13.0 first: asked for by another package, pip may fetch a CUDA build of gigabytes.
+$(VENV)/installed-run: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch,openvino,report]'
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch,openvino,report,simplifiers,dev]'
+	touch $@
+
+# The main job, then the user's own line on a graph as torch 1.6 exported it, with the useless Pad.
+demo: $(VENV)/installed-run
+	$(BIN)/graphopt pipeline deepmar --demo -o $(OUT)/deepmar
+	$(BIN)/graphopt export deepmar --checkpoint $(OUT)/deepmar/demo/checkpoint.pth.tar --style torch-1.6 -o $(OUT)/torch16 --force
+	cp $(OUT)/torch16/model.onnx $(OUT)/deepmar.onnx
+	cd $(OUT) && ../$(BIN)/graphopt apply deepmar.onnx --passes remove_pad --force
+	@echo "Open $(OUT)/deepmar/report.html"
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n 2 -q $(PYTEST_ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/apply_deepmar.py
+
+clean:
+	rm -rf $(VENV) $(OUT)

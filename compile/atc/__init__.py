@@ -1,0 +1,1 @@
+"""ATC, the offline compiler of Ascend chips: its options, its rules, its messages."""

@@ -1,0 +1,1 @@
+"""The networks defined here, one per file."""

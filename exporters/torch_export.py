@@ -1,0 +1,134 @@
+"""From a module to an ONNX file that is what was asked for, by torch's TorchScript exporter.
+
+The newer exporter of torch answers opset 18 whatever is asked, so it is not used.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from graphopt.core.errors import ExportError
+from graphopt.core.files import atomic_file
+from graphopt.core.onnx_files import input_specs, load_model, output_specs
+from graphopt.core.optional import require
+from graphopt.core.tensors import Array, TensorSpec
+from graphopt.exporters.torch_session import evaluating
+
+if TYPE_CHECKING:
+    import torch
+
+_log = logging.getLogger(__name__)
+
+DynamicAxes = Mapping[str, Mapping[int, str]]
+"""Tensor name to axis to the name of its size, e.g. ``{"image": {0: "batch"}}``."""
+
+
+def export_module(
+    module: "torch.nn.Module",
+    feeds: Mapping[str, Array],
+    output_names: Sequence[str],
+    path: Path,
+    *,
+    opset: int = 11,
+    dynamic_axes: DynamicAxes | None = None,
+    keep_batchnorm: bool = False,
+    force: bool = False,
+) -> None:
+    """Write a module as ONNX and check that the file is what was asked for.
+
+    The module is exported in eval mode; its modes, weights and gradients are as before afterwards.
+
+    Args:
+        module: takes the feeds by position.
+        feeds: one example per input, by the name it gets, in the order of ``forward``.
+        output_names: what the outputs are called, in order.
+        path: of the ONNX file.
+        opset: of the default domain.
+        dynamic_axes: sizes that stay open; all others are those of the feeds.
+        keep_batchnorm: keep batch norms as nodes, as old exporters did.
+        force: replace an existing file.
+
+    Raises:
+        ExportError: torch cannot export the module, or the file has another opset, other names or
+            shapes than asked for.
+        OutputError: the file exists without ``force``, or cannot be written.
+        MissingBackendError: torch is not installed.
+    """
+    torch: Any = require("torch", extra="torch", purpose="exporting a network")
+    axes = {name: dict(sizes) for name, sizes in (dynamic_axes or {}).items()}
+    if unknown := sorted(set(axes) - {*feeds, *output_names}):
+        raise ExportError(f"dynamic sizes are asked for {', '.join(unknown)}, which are no inputs or outputs")
+    # Copies, because tracing runs the module and torch refuses read-only arrays.
+    examples = tuple(torch.from_numpy(np.array(array)) for array in feeds.values())
+    with atomic_file(path, force=force) as temporary:
+        with evaluating(module), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                torch.onnx.export(
+                    module,
+                    examples,
+                    str(temporary),
+                    dynamo=False,
+                    opset_version=opset,
+                    input_names=list(feeds),
+                    output_names=list(output_names),
+                    dynamic_axes=axes,
+                    do_constant_folding=not keep_batchnorm,
+                )
+            except (RuntimeError, ValueError) as error:  # the exporter's own errors are RuntimeErrors
+                raise ExportError(f"torch cannot export {type(module).__name__}: {_brief(error)}") from error
+        _log_warnings(caught, torch)
+        _check(load_model(temporary), feeds, output_names, opset, axes)
+
+
+def _check(
+    model: ir.Model, feeds: Mapping[str, Array], output_names: Sequence[str], opset: int, axes: DynamicAxes
+) -> None:
+    found = model.opset_imports.get("")
+    if found != opset:
+        raise ExportError(f"the export has opset {found}, asked for {opset}; use another torch version")
+    if foreign := sorted({node.domain for node in model.graph.all_nodes()} - {""}):
+        raise ExportError(f"the export has operators of {', '.join(foreign)}, which ONNX does not define")
+    inputs, outputs = input_specs(model), output_specs(model)
+    for side, specs, names in (("inputs", inputs, list(feeds)), ("outputs", outputs, list(output_names))):
+        if [spec.name for spec in specs] != names:
+            raise ExportError(f"the export has {side} {[spec.name for spec in specs]}, asked for {names}")
+    for spec in inputs:
+        _check_input(spec, feeds[spec.name], axes.get(spec.name, {}))
+    for spec in outputs:
+        _check_open_sizes(spec, axes.get(spec.name, {}))
+
+
+def _check_input(spec: TensorSpec, example: Array, open_sizes: Mapping[int, str]) -> None:
+    wanted = tuple(open_sizes.get(axis, size) for axis, size in enumerate(example.shape))
+    if spec.shape != wanted or spec.dtype != str(example.dtype):
+        raise ExportError(
+            f"input {spec.name} of the export is {spec.dtype} {spec.shape_text}, "
+            f"asked for {example.dtype} {list(wanted)}"
+        )
+
+
+def _check_open_sizes(spec: TensorSpec, open_sizes: Mapping[int, str]) -> None:
+    for axis in range(len(spec.shape)):
+        if (axis in open_sizes) == isinstance(spec.shape[axis], int):
+            state = "fixed" if axis in open_sizes else "open"
+            raise ExportError(
+                f"output {spec.name} of the export is {spec.shape_text}: size {axis} must not be {state}"
+            )
+
+
+def _log_warnings(caught: list[warnings.WarningMessage], torch: Any) -> None:
+    for warning in caught:
+        # Of all that torch says here, only this is about the user's network.
+        is_tracing = issubclass(warning.category, torch.jit.TracerWarning)
+        text = _brief(warning.message)
+        _log.log(logging.WARNING if is_tracing else logging.DEBUG, "torch: %s", text)
+
+
+def _brief(message: object) -> str:
+    return " ".join(str(message).split())[:400]

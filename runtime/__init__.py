@@ -1,0 +1,1 @@
+"""Run a model over a data set, to the metric of its task."""

@@ -1,0 +1,1 @@
+"""Decode of the runtime, one per file."""

@@ -1,0 +1,1 @@
+"""Seeded little pedestrians, drawn so that each of PETA's 35 attributes shows."""

@@ -1,0 +1,316 @@
+"""Run a model over a data set and keep what it said, so that an evaluation can go on later."""
+
+import json
+import logging
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from graphopt.core.errors import DatasetError, UsageError
+from graphopt.core.files import atomic_file
+from graphopt.core.preprocessing import Step
+from graphopt.core.session import Session
+from graphopt.core.tensors import Array, Dim, TensorSpec
+from graphopt.runtime.preprocess import preprocess
+
+Progress = Callable[[int, int], None]
+"""Called with (samples done, samples in total)."""
+
+DEFAULT_BATCH = 8
+"""For models whose batch size is free."""
+
+_AHEAD = 2
+"""Batches that are preprocessed while one runs."""
+
+_SAVE_EVERY = 30.0
+"""Seconds between two saves of unfinished predictions."""
+
+_HEADER = "__predictions__"
+
+_log = logging.getLogger(__name__)
+
+
+class Sample(Protocol):
+    """What ``predict`` needs of a data set's samples."""
+
+    @property
+    def name(self) -> str:
+        """Unique within the data set."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+        ...
+
+
+class Samples(Protocol):
+    """A data set: sized, and iterated in a fixed order."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Sample]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What one model said about the samples of one data set.
+
+    Attributes:
+        names: of the samples, in the order of the rows.
+        outputs: by output name; axis 0 is the sample, the model's batch axis is gone.
+        model_sha256: of the model file; empty when unknown.
+        data_digest: of the data set; empty when unknown.
+        steps: the preprocessing in words; empty when unknown.
+    """
+
+    names: tuple[str, ...]
+    outputs: Mapping[str, Array]
+    model_sha256: str = ""
+    data_digest: str = ""
+    steps: str = ""
+
+    def __post_init__(self) -> None:
+        wrong = [name for name, value in self.outputs.items() if len(value) != len(self.names)]
+        if wrong:
+            raise DatasetError(
+                f"{len(self.names)} samples, but {', '.join(wrong)} has another number of rows"
+            )
+        if len(set(self.names)) != len(self.names):
+            raise DatasetError("sample names repeat: predictions could not be matched to labels")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def save(self, path: Path) -> None:
+        """Write an ``.npz`` file atomically, replacing an older one.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        header = {
+            "version": 1,
+            "names": list(self.names),
+            "outputs": list(self.outputs),
+            "model_sha256": self.model_sha256,
+            "data_digest": self.data_digest,
+            "steps": self.steps,
+        }
+        # Arrays are numbered in the archive: output names may hold characters that a zip entry must not.
+        arrays: dict[str, Any] = {f"output_{i}": value for i, value in enumerate(self.outputs.values())}
+        arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        with atomic_file(path, force=True) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            DatasetError: the file is missing, damaged or something else.
+        """
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                header = json.loads(archive[_HEADER].tobytes())
+                outputs = {name: archive[f"output_{i}"] for i, name in enumerate(header["outputs"])}
+            return cls(
+                names=tuple(header["names"]),
+                outputs=outputs,
+                model_sha256=header["model_sha256"],
+                data_digest=header["data_digest"],
+                steps=header["steps"],
+            )
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            EOFError,
+            zipfile.BadZipFile,
+        ) as error:
+            raise DatasetError(
+                f"{path} holds no predictions of graphopt ({error}); delete it and evaluate again"
+            ) from error
+
+
+def predict(
+    session: Session,
+    samples: Samples,
+    steps: Sequence[Step],
+    *,
+    batch: int | None = None,
+    on_progress: Progress | None = None,
+    store: Path | None = None,
+    model_sha256: str = "",
+    data_digest: str = "",
+) -> Predictions:
+    """Run every sample through a model with one input; a thread preprocesses ahead.
+
+    A fixed batch size is kept: the last partial batch is filled with copies of its first sample,
+    whose results are dropped. An output whose first axis is not the batch is taken whole, which
+    only a batch size of 1 allows.
+
+    Args:
+        session: an open session; left open.
+        samples: a data set or a list; names are unique.
+        steps: preprocessing of the recipe.
+        batch: samples per run for a model with a free batch size; must agree with a fixed one.
+        on_progress: called after each batch.
+        store: ``.npz`` that keeps the predictions. When it holds the first samples of the same
+            model and data set already, only the rest runs. An interrupted call leaves what is done.
+        model_sha256: names the model in ``store``.
+        data_digest: names the data set in ``store``.
+
+    Raises:
+        UsageError: the model has several inputs, or ``batch`` contradicts it.
+        DatasetError: no samples, a repeated name, a broken image.
+    """
+    runner = _Runner(session, steps, batch)
+    listed = list(samples)
+    names = tuple(sample.name for sample in listed)
+    if not names:
+        raise DatasetError("the data set has no samples to run")
+    if len(set(names)) != len(names):
+        raise DatasetError("the data set repeats sample names; predictions could not be matched to labels")
+    resumable = store if store is not None and model_sha256 and data_digest else None
+    done = _Partial(model_sha256, data_digest, repr(tuple(steps)))
+    if resumable is not None and resumable.is_file():
+        done.take_up(resumable, names, runner.output_names)
+    saved = time.monotonic()
+    try:
+        for chunk_names, outputs in runner.run(listed, start=len(done.names)):
+            done.add(chunk_names, outputs)
+            if on_progress is not None:
+                on_progress(len(done.names), len(names))
+            if resumable is not None and time.monotonic() - saved > _SAVE_EVERY:
+                done.finish().save(resumable)
+                saved = time.monotonic()
+    finally:
+        # Also after Ctrl-C or a broken image: what is done need not run again.
+        if store is not None and done.names and (resumable is not None or len(done.names) == len(names)):
+            done.finish().save(store)
+    return done.finish()
+
+
+@dataclass
+class _Partial:
+    model_sha256: str
+    data_digest: str
+    steps: str
+    names: list[str] = field(default_factory=list)
+    parts: dict[str, list[Array]] = field(default_factory=dict)
+
+    def take_up(self, path: Path, names: tuple[str, ...], outputs: set[str]) -> None:
+        """Start from what an interrupted call left, if it is of the same everything."""
+        try:
+            found = Predictions.load(path)
+        except DatasetError as error:
+            _log.warning("%s", error)
+            return
+        same = (found.model_sha256, found.data_digest, found.steps) == (
+            self.model_sha256,
+            self.data_digest,
+            self.steps,
+        )
+        if same and found.names == names[: len(found)] and set(found.outputs) == outputs:
+            self.add(found.names, found.outputs)
+
+    def add(self, names: Sequence[str], outputs: Mapping[str, Array]) -> None:
+        self.names.extend(names)
+        for name, value in outputs.items():
+            self.parts.setdefault(name, []).append(value)
+
+    def finish(self) -> Predictions:
+        # Parts are merged in place, so that repeated saves do not hold everything twice.
+        for name, parts in self.parts.items():
+            self.parts[name] = [_stack(name, parts)]
+        return Predictions(
+            names=tuple(self.names),
+            outputs={name: parts[0] for name, parts in self.parts.items()},
+            model_sha256=self.model_sha256,
+            data_digest=self.data_digest,
+            steps=self.steps,
+        )
+
+
+class _Runner:
+    def __init__(self, session: Session, steps: Sequence[Step], batch: int | None) -> None:
+        if len(session.inputs) != 1:
+            names = ", ".join(spec.name for spec in session.inputs)
+            raise UsageError(
+                f"an image data set feeds one input, the model has {len(session.inputs)}: {names}"
+            )
+        self._session = session
+        self._input = session.inputs[0]
+        self._steps = steps
+        size = self._input.shape[0] if self._input.shape else None
+        self._fixed = size if isinstance(size, int) else None
+        if batch is not None and batch < 1:
+            raise UsageError(f"a batch of {batch} makes no sense; use 1 or more")
+        if batch is not None and self._fixed is not None and batch != self._fixed:
+            raise UsageError(
+                f"the model's batch size is fixed at {self._fixed}, asked for {batch}; "
+                f"drop the option, or make a model of batch {batch}"
+            )
+        self.batch = self._fixed or batch or DEFAULT_BATCH
+
+    @property
+    def output_names(self) -> set[str]:
+        return {spec.name for spec in self._session.outputs}
+
+    def run(self, samples: Sequence[Sample], *, start: int) -> Iterator[tuple[list[str], dict[str, Array]]]:
+        chunks = [samples[i : i + self.batch] for i in range(start, len(samples), self.batch)]
+        with ThreadPoolExecutor(1, thread_name_prefix="preprocess") as pool:
+            waiting: list[Future[Array]] = []
+            try:
+                for index, chunk in enumerate(chunks):
+                    while len(waiting) < _AHEAD and index + len(waiting) < len(chunks):
+                        waiting.append(pool.submit(self._prepare, chunks[index + len(waiting)]))
+                    fed = waiting.pop(0).result()
+                    values = self._session.run({self._input.name: fed})
+                    yield [sample.name for sample in chunk], self._per_sample(values, len(fed), len(chunk))
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, chunk: Sequence[Sample]) -> Array:
+        rows = [preprocess(sample.path, self._steps) for sample in chunk]
+        if self._fixed is not None:
+            rows += [rows[0]] * (self._fixed - len(rows))
+        return np.stack(rows).astype(self._input.dtype, copy=False)
+
+    def _per_sample(self, values: Mapping[str, Array], fed: int, wanted: int) -> dict[str, Array]:
+        specs = {spec.name: spec for spec in self._session.outputs}
+        return {
+            name: value[:wanted]
+            if _is_batched(specs[name], value, self._input.shape[0], fed)
+            else value[None]
+            for name, value in values.items()
+        }
+
+
+def _is_batched(spec: TensorSpec, value: Array, batch_dim: Dim, fed: int) -> bool:
+    declared = spec.shape[0] if spec.shape else 0
+    same_symbol = isinstance(declared, str) and declared == batch_dim
+    batched = value.ndim > 0 and len(value) == fed and (not isinstance(declared, int) or declared == fed)
+    if not batched and (fed != 1 or same_symbol):
+        raise UsageError(
+            f"output {spec.name} has shape {list(value.shape)} for a batch of {fed}: its rows cannot be told "
+            "apart; run the model with a batch of 1"
+        )
+    return batched
+
+
+def _stack(name: str, parts: list[Array]) -> Array:
+    if len({part.shape[1:] for part in parts}) > 1:
+        shapes = sorted({str(list(part.shape[1:])) for part in parts})
+        raise UsageError(
+            f"output {name} changes its shape between samples ({', '.join(shapes)}); pin it first"
+        )
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,1 @@
+"""What each kind of model is scored by, one task per file."""

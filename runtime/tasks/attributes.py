@@ -1,0 +1,122 @@
+"""Attributes of pedestrians: independent yes/no decisions from one vector of logits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from graphopt.core.errors import DatasetError
+from graphopt.core.tensors import Array
+from graphopt.runtime.datasets.peta import PetaDataset, PetaLabels, PetaSample
+from graphopt.runtime.decode.attributes import attribute_probabilities, attributes_from_logits
+from graphopt.runtime.evaluate import evaluate_attributes, write_fusion_result
+from graphopt.runtime.predictions import Predictions
+from graphopt.runtime.task import Dataset, Reading, Sample, Score
+
+_FIGURES = (
+    "instance_accuracy",
+    "instance_precision",
+    "instance_recall",
+    "instance_f1",
+    "label_accuracy",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeTask:
+    """PETA-format data, logits of one output, instance and label-based metrics.
+
+    Attributes:
+        attributes: names, in the order of the logits.
+        output: name of the logits [N, K] among the model's outputs.
+    """
+
+    attributes: tuple[str, ...]
+    output: str
+
+    @property
+    def headline(self) -> str:
+        """The figure the published results and the gate look at."""
+        return "instance accuracy"
+
+    @property
+    def detail_kind(self) -> str:
+        """What a row of ``Score.details`` is about."""
+        return "attribute"
+
+    def open_data(
+        self, root: Path, *, limit: int | None = None, labels_only: bool = False
+    ) -> PetaDataset:
+        """Open a PETA-format folder; see ``PetaDataset``."""
+        return PetaDataset(root, limit=limit, labels_only=labels_only)
+
+    def score(self, dataset: Dataset, predictions: Predictions) -> Score:
+        """Score logits against the labels; see ``runtime.metrics.attributes``.
+
+        Raises:
+            DatasetError: the predictions are not exactly those of the data set, or not finite.
+        """
+        truth = _peta(dataset)
+        names = [sample.name for sample in truth]
+        missing = sorted(set(names) - set(predictions.names))
+        extra = sorted(set(predictions.names) - set(names))
+        if missing or extra:
+            raise DatasetError(
+                f"predictions and data set differ: {len(missing)} images without prediction "
+                f"{missing[:5]}, {len(extra)} predictions without image {extra[:5]}"
+            )
+        labels = PetaLabels(names=tuple(names), values=truth.labels)
+        metrics = evaluate_attributes(predictions, labels, output=self.output, attributes=self.attributes)
+        content = metrics.to_json()
+        rows = [
+            {
+                "name": row["name"],
+                "positives": row["positives"],
+                "tpr": row["true_positive_rate"],
+                "tnr": row["true_negative_rate"],
+                "mean": row["mean_accuracy"],
+            }
+            for row in content.pop("attributes")
+        ]
+        return Score(
+            headline=metrics.instance_accuracy,
+            figures={name: content[name] for name in _FIGURES},
+            samples=metrics.images,
+            details={"rows": rows, "metrics": content},
+        )
+
+    def flips(self, reference: Predictions, candidate: Predictions) -> tuple[int, int]:
+        """Count attributes whose decision differs."""
+        left = attributes_from_logits(reference.outputs[self.output])
+        right = attributes_from_logits(candidate.outputs[self.output])
+        return int((left != right).sum()), left.size
+
+    def read(self, outputs: Mapping[str, Array], truth: Sample | None = None) -> tuple[Reading, ...]:
+        """Return one reading per attribute, in label order."""
+        logits = outputs[self.output][np.newaxis]
+        positive = attributes_from_logits(logits)[0]
+        probability = attribute_probabilities(logits)[0]
+        labels = truth.labels if isinstance(truth, PetaSample) else None
+        return tuple(
+            Reading(
+                label=name,
+                probability=float(probability[i]),
+                positive=bool(positive[i]),
+                truth=bool(labels[i]) if labels is not None else None,
+            )
+            for i, name in enumerate(self.attributes)
+        )
+
+    def write_original(self, dataset: Dataset, predictions: Predictions, path: Path) -> None:
+        """Write ``fusion_result.json`` as the original recipe's script does."""
+        truth = _peta(dataset)
+        labels = PetaLabels(names=tuple(sample.name for sample in truth), values=truth.labels)
+        metrics = evaluate_attributes(predictions, labels, output=self.output, attributes=self.attributes)
+        write_fusion_result(path, metrics)
+
+
+def _peta(dataset: Dataset) -> PetaDataset:
+    if not isinstance(dataset, PetaDataset):
+        raise DatasetError("attributes are scored on a PETA-format data set")
+    return dataset

@@ -1,0 +1,108 @@
+"""The command line: one file per verb, errors as sentences, exit codes as an interface.
+
+0 fine; 1 ran, verdict bad; 2 bad input or usage; 3 tool or package missing; 4 external tool
+failed; 70 a bug; 130 interrupted; 141 closed pipe.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from graphopt.cli.group import VerbGroup
+from graphopt.core.errors import GraphoptError
+
+EXIT_USAGE = 2
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
+EXIT_TERMINATED = 143
+
+
+@click.group(
+    cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(package_name="graphopt", message="graphopt %(version)s")
+@click.option("-v", "--verbose", count=True, help="Say more on stderr; twice for everything.")
+def cli(verbose: int) -> None:
+    """Take a trained PyTorch checkpoint to a compiled, validated, evaluated model.
+
+    Start with: graphopt pipeline deepmar --demo -o out/deepmar
+    """
+    import logging
+
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its documented code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (`head`) is gone; what Python still wants to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_CLOSED_PIPE
+    except OSError as error:
+        _say(f"the result could not be written: {error.strerror or error}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_USAGE
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        # Not cli.main(): that turns a closed pipe into exit code 1.
+        with cli.make_context("graphopt", sys.argv[1:]) as context:
+            result = cli.invoke(context)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        _error_as_json("UsageError", error.format_message(), EXIT_USAGE)
+        return EXIT_USAGE
+    except GraphoptError as error:
+        _say(str(error))
+        _error_as_json(type(error).__name__, str(error), error.exit_code)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted; no partial output was left")
+        return EXIT_INTERRUPTED
+    except MemoryError:
+        _say("out of memory; close other programs, or use a smaller batch or model")
+        return EXIT_USAGE
+    except OSError as error:
+        if error.filename is None:  # stdout, most likely: main() knows
+            raise
+        message = f"{error.filename}: {error.strerror or error}"
+        _say(message)
+        _error_as_json("OSError", message, EXIT_USAGE)
+        return EXIT_USAGE
+    except Exception as error:  # noqa: BLE001  the last line: a bug keeps its traceback
+        traceback.print_exc()
+        _say("this is a bug in graphopt, not your mistake; please report the lines above")
+        _error_as_json(type(error).__name__, str(error), EXIT_BUG)
+        return EXIT_BUG
+    return result if isinstance(result, int) else 0
+
+
+def _say(message: str) -> None:
+    click.echo(f"graphopt: {message}", err=True)
+
+
+def _error_as_json(kind: str, message: str, code: int) -> None:
+    if "--json" in sys.argv[1:]:
+        from graphopt.cli.render import print_json
+
+        print_json("error", {"ok": False, "error": {"type": kind, "message": message, "exit_code": code}})
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # An exception, so that temporary files are removed on the way out.
+    raise SystemExit(EXIT_TERMINATED)

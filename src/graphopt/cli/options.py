@@ -1,0 +1,112 @@
+"""Options that several verbs share; each group ends as one typed object."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), default=None, help="Use only the first N samples of the data set."
+)
+recipe_option = click.option(
+    "--recipe",
+    "recipe_name",
+    default="",
+    help="Only for files that graphopt did not make: whose model it is.",
+)
+
+
+def output_option(help_text: str) -> Callable[[Command], Command]:
+    """Add ``-o/--output``."""
+    return click.option("-o", "--output", type=click.Path(path_type=Path), default=None, help=help_text)
+
+
+def data_option(help_text: str, *, required: bool = False) -> Callable[[Command], Command]:
+    """Add ``--data``."""
+    return click.option(
+        "--data", type=click.Path(path_type=Path), default=None, required=required, help=help_text
+    )
+
+
+def tolerance_options(command: Command) -> Command:
+    """Add ``--atol`` and ``--rtol``; the verb receives one ``tolerance`` or None when neither is given."""
+
+    @click.option("--atol", type=click.FloatRange(min=0), default=None, help="In the unit of the tensor.")
+    @click.option(
+        "--rtol",
+        type=click.FloatRange(min=0, max=0.1),
+        default=None,
+        help="Fraction of the reference, to 0.1.",
+    )
+    @functools.wraps(command)
+    def with_tolerance(*args: Any, atol: float | None, rtol: float | None, **options: Any) -> Any:
+        tolerance = None
+        if atol is not None or rtol is not None:
+            from graphopt.core.comparison import Tolerance
+
+            tolerance = Tolerance(atol=atol or 0.0, rtol=rtol or 0.0, why="given on the command line")
+        return command(*args, tolerance=tolerance, **options)
+
+    return with_tolerance
+
+
+class IntList(click.ParamType[tuple[int, ...]]):
+    """``1,4,8`` as a tuple of positive integers without repetition."""
+
+    name = "N,N,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Parse, or fail with the offending part."""
+        if isinstance(value, tuple):
+            return value
+        numbers: list[int] = []
+        for part in str(value).split(","):
+            if not part.strip().isdigit() or int(part) < 1:
+                self.fail(f"{part.strip()!r} is not a positive whole number; write 1,4,8", param, ctx)
+            if int(part) not in numbers:
+                numbers.append(int(part))
+        return tuple(numbers)
+
+
+class Progress:
+    """A counter on stderr with rate and time left; silent when stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._last = 0.0
+
+    def say(self, text: str) -> None:
+        """Show what is being done now."""
+        if self._shown:
+            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+
+    def count(self, label: str) -> Callable[[int, int], None]:
+        """Return a callback for ``done, total``."""
+        import time
+
+        start = time.monotonic()
+
+        def update(done: int, total: int) -> None:
+            now = time.monotonic()
+            if not self._shown or (done < total and now - self._last < 0.1):
+                return
+            self._last = now
+            rate = done / max(now - start, 1e-9)
+            left = (total - done) / rate if rate else 0.0
+            self.say(f"{label} {done}/{total}, {rate:.1f}/s, {left:.0f} s left")
+
+        return update
+
+    def clear(self) -> None:
+        """Remove the line, so that the result stands alone."""
+        if self._shown:
+            click.echo("\r\x1b[K", err=True, nl=False)

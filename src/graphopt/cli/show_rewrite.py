@@ -1,0 +1,58 @@
+"""A rewrite's report as tables or JSON."""
+
+from typing import TYPE_CHECKING
+
+from graphopt.cli.render import print_json, print_line, print_table, size_text
+
+if TYPE_CHECKING:
+    from graphopt.surgery import RewriteReport
+
+_DECLINED_SHOWN = 10
+
+
+def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> None:
+    """Print what each pass did, where it declined and why, and what the verification says."""
+    if as_json:
+        failed = report.verification.status.value == "failed"
+        print_json("apply", {"ok": not failed and not report.dropped, **report.to_json()})
+        return
+    rows = [
+        [
+            item.name,
+            len(item.applied),
+            len(item.declined),
+            f"{item.nodes_before} -> {item.nodes_after}",
+            item.seconds,
+            item.max_abs,
+            item.warning,
+        ]
+        for item in report.passes
+    ]
+    heads = ["pass", ">sites", ">declined", ">nodes", ">seconds", ">max error", "note"]
+    print_table("", heads, rows)
+    applied = [[item.name, change.node, change.what] for item in report.passes for change in item.applied]
+    if applied and not written:
+        print_table("would change", ["pass", "node", "what"], applied[:50])
+    declined = [[item.name, place.node, place.why] for item in report.passes for place in item.declined]
+    if declined:
+        more = len(declined) - _DECLINED_SHOWN
+        print_table("declined", ["pass", "node", "why"], declined[:_DECLINED_SHOWN])
+        if more > 0:
+            print_line(f"... and {more} more; --json lists all\n")
+    verified = report.verification
+    if verified.comparisons:
+        rows = [
+            [item.name, item.outcome.value, item.max_abs, item.max_rel, item.cosine, item.margin, item.detail]
+            for item in verified.comparisons
+        ]
+        heads = ["output", "verdict", ">max abs", ">max rel", ">cosine", ">error/allowed", "detail"]
+        print_table(f"before and after, on {verified.samples} inputs ({verified.kind})", heads, rows)
+    print_line(f"verification: {verified.status.value}{f' ({verified.reason})' if verified.reason else ''}")
+    if report.dropped:
+        print_line(f"left out, because it changed the numbers: {', '.join(report.dropped)}")
+    change = f"{report.nodes_before} -> {report.nodes_after} nodes, {report.seconds:.2f} s"
+    if written and report.output is not None:
+        sizes = f"{size_text(report.bytes_before)} -> {size_text(report.bytes_after)}"
+        print_line(f"{report.output}: {change}, {sizes}")
+    else:
+        print_line(f"nothing written: {change}")

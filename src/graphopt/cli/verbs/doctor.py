@@ -1,0 +1,65 @@
+"""``graphopt doctor``: what is installed, what is missing, how to get it."""
+
+import click
+
+from graphopt.cli.options import json_option
+
+# distribution, extra that installs it ("" = core), what needs it
+PACKAGES = (
+    ("onnx", "", "everything"),
+    ("onnx-ir", "", "everything"),
+    ("onnx-graphsurgeon", "", "passes written on a graphsurgeon graph"),
+    ("onnxsim", "", "pass simplify"),
+    ("onnxruntime", "", "verification, validate, run, bench"),
+    ("numpy", "", "everything"),
+    ("pillow", "", "reading images"),
+    ("torch", "torch", "export, --demo, torch: stages"),
+    ("openvino", "openvino", "compile --target openvino"),
+    ("jinja2", "report", "report.html"),
+    ("onnxslim", "simplifiers", "simplify:engine=onnxslim"),
+    ("onnxscript", "simplifiers", "simplify:engine=onnxscript"),
+    ("mmdet", "mmdet", "detector checkpoints"),
+    ("mmcv-lite", "mmdet", "detector checkpoints"),
+    ("pycocotools", "mmdet", "COCO metric"),
+    ("ray", "ray", "evaluation on many devices"),
+)
+PROGRAMS = (
+    ("atc", "compile --target atc: install CANN and source its set_env.sh"),
+    ("npu-smi", "--soc auto: comes with the Ascend driver"),
+)
+
+
+@click.command("doctor", short_help="What is installed, what is missing.")
+@json_option
+def command(as_json: bool) -> int:
+    """Print what is installed and one remedy for each thing that is not.
+
+    Exits 3 when a package of the core is missing; optional ones are only listed.
+    """
+    import platform
+    import shutil
+    from importlib import metadata
+
+    from graphopt.cli.render import print_json, print_line, print_table
+
+    rows: list[list[str]] = []
+    broken = False
+    for name, extra, purpose in PACKAGES:
+        try:
+            rows.append([name, metadata.version(name), purpose, ""])
+        except metadata.PackageNotFoundError:
+            broken = broken or not extra
+            wanted = f"graphopt[{extra}]" if extra else "graphopt"
+            rows.append([name, "missing", purpose, f"pip install '{wanted}'"])
+    for program, purpose in PROGRAMS:
+        found = shutil.which(program)
+        rows.append([program, found or "missing", purpose.partition(":")[0], "" if found else purpose])
+    system = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    if as_json:
+        keys = ("name", "version", "needed_for", "remedy")
+        items = [dict(zip(keys, row, strict=True)) for row in rows]
+        print_json("doctor", {"ok": not broken, "system": system, "items": items})
+    else:
+        print_line(f"graphopt {metadata.version('graphopt')}, {system}")
+        print_table("", ["what", "version", "needed for", "remedy"], rows)
+    return 3 if broken else 0

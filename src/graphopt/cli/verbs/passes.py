@@ -1,0 +1,77 @@
+"""``graphopt passes``: list the pass library, or what would match in a model."""
+
+from pathlib import Path
+
+import click
+
+from graphopt.cli.options import json_option
+
+
+@click.command("passes", short_help="List the passes, or what would apply.")
+@click.argument("name", required=False)
+@click.option(
+    "--would-apply",
+    "model",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Show for each pass how often it would match in this model, each taken alone.",
+)
+@json_option
+def command(name: str | None, model: Path | None, as_json: bool) -> None:
+    """List the passes, show the one called NAME, or what would apply to a model."""
+    from graphopt.cli.render import print_json, print_line, print_table
+    from graphopt.core.discovery import did_you_mean
+    from graphopt.core.errors import UsageError
+    from graphopt.surgery import describe_passes
+
+    known = {info.name: info for info in describe_passes()}
+    if name is not None and name not in known:
+        raise UsageError(f"unknown pass {name!r}; {did_you_mean(name, known)}")
+    if model is not None:
+        _would_apply(model, [name] if name is not None else sorted(known), as_json)
+        return
+    if name is None:
+        if as_json:
+            print_json("passes", {"ok": True, "passes": [info.to_json() for info in known.values()]})
+        else:
+            rows = [[info.name, info.effect, info.summary] for info in known.values()]
+            print_table("", ["pass", "numbers", "what it does"], rows)
+        return
+    info = known[name]
+    if as_json:
+        print_json("passes", {"ok": True, "pass": info.to_json()})
+        return
+    print_line(f"{info.name} ({info.effect}): {info.summary}")
+    for word, text in (
+        ("Why", info.why),
+        ("Before", info.before),
+        ("After", info.after),
+        ("Bound", info.bound),
+    ):
+        if text:
+            print_line(f"  {word}: {text}")
+    if info.options:
+        rows = [[option.name, option.type, option.default, option.doc] for option in info.options]
+        print_table("", ["option", "type", "default", "what"], rows)
+
+
+def _would_apply(model: Path, names: list[str], as_json: bool) -> None:
+    from graphopt.cli.render import print_json, print_table
+    from graphopt.core.errors import PreconditionError, UsageError
+    from graphopt.surgery import PassStep, Verify, rewrite_file
+
+    rows: list[list[object]] = []
+    for name in names:
+        try:
+            report = rewrite_file(model, None, [PassStep(name)], verify=Verify.OFF, samples=None)
+            applied, declined = report.passes[0].applied, report.passes[0].declined
+            first = applied[0].what if applied else declined[0].why if declined else ""
+            rows.append([name, len(applied), len(declined), first])
+        except (PreconditionError, UsageError) as error:
+            rows.append([name, None, None, str(error)])
+    if as_json:
+        keys = ("pass", "sites", "declined", "first")
+        content = [dict(zip(keys, row, strict=True)) for row in rows]
+        print_json("passes", {"ok": True, "model": model, "would_apply": content})
+    else:
+        print_table(str(model), ["pass", ">sites", ">declined", "first"], rows)

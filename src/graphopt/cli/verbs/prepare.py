@@ -1,0 +1,51 @@
+"""``graphopt prepare``: a data set's inputs as files for the device tools."""
+
+from pathlib import Path
+
+import click
+
+from graphopt.cli.options import (
+    Progress,
+    data_option,
+    force_option,
+    json_option,
+    limit_option,
+    output_option,
+)
+
+
+@click.command("prepare", short_help="Inputs as files for the device tools.")
+@click.argument("recipe_name", metavar="RECIPE")
+@data_option("Data set folder.", required=True)
+@output_option("Folder of the inputs; default: ./RECIPE-inputs.")
+@limit_option
+@force_option
+@json_option
+def command(
+    recipe_name: str, data: Path, output: Path | None, limit: int | None, force: bool, as_json: bool
+) -> None:
+    """Write preprocessed inputs (.bin) and their list (.info) as ais_bench and benchmark want them.
+
+    graphopt prepare deepmar --data peta -o deepmar-inputs
+    """
+    from graphopt.cli.render import print_json, print_line
+    from graphopt.recipes.catalogue import find_recipe
+    from graphopt.recipes.device_bundle import prepare_inputs
+
+    recipe = find_recipe(recipe_name)
+    folder = output or Path(f"{recipe.name}-inputs")
+    progress = Progress()
+    try:
+        prepared = prepare_inputs(
+            recipe, data, folder, limit=limit, force=force, on_progress=progress.count("image")
+        )
+    finally:
+        progress.clear()
+    if as_json:
+        print_json("prepare", {"ok": True, **prepared.to_json()})
+        return
+    print_line(f"{prepared.samples} inputs in {prepared.folder}")
+    print_line(f"list for benchmark: {prepared.info}")
+    print_line(
+        f"on the device: python3 -m ais_bench --model MODEL.om --input {prepared.folder} --output results"
+    )

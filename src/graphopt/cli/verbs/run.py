@@ -1,0 +1,46 @@
+"""``graphopt run``: what a model says about images."""
+
+from pathlib import Path
+
+import click
+
+from graphopt.cli.options import force_option, json_option, recipe_option
+
+
+@click.command("run", short_help="What a model says about images.")
+@click.argument("what")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--pictures", type=click.Path(path_type=Path), default=None, help="Folder for drawn predictions."
+)
+@force_option
+@recipe_option
+@json_option
+def command(
+    what: str, images: tuple[Path, ...], pictures: Path | None, force: bool, recipe_name: str, as_json: bool
+) -> None:
+    """Run WHAT (a model or another stage) on image files and say what it sees.
+
+    graphopt run out/deepmar#compiled photo.png --pictures seen
+    """
+    from graphopt.cli.render import print_json, print_table
+    from graphopt.core.errors import UsageError
+    from graphopt.recipes.inference import read_images
+
+    results = read_images(what, images, recipe_name=recipe_name)
+    if pictures is not None:
+        from graphopt.core.files import output_errors
+        from graphopt.runtime.pictures import draw_readings
+
+        if len({path.stem for path in images}) < len(images):
+            raise UsageError("two images have the same name; their pictures would overwrite each other")
+        with output_errors(pictures):
+            pictures.mkdir(parents=True, exist_ok=True)
+        for item in results:
+            draw_readings(item.image, item.readings, pictures / f"{item.image.stem}.png", force=force)
+    if as_json:
+        print_json("run", {"ok": True, "images": [item.to_json() for item in results]})
+        return
+    for item in results:
+        rows = [[r.label, f"{r.probability:.1%}"] for r in item.readings if r.positive]
+        print_table(str(item.image), ["label", ">probability"], rows)

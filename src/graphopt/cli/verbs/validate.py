@@ -1,0 +1,62 @@
+"""``graphopt validate``: compare stages numerically."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from graphopt.cli.options import Progress, data_option, json_option, recipe_option, tolerance_options
+
+if TYPE_CHECKING:
+    from graphopt.core.comparison import Tolerance
+
+
+@click.command("validate", short_help="Compare stages numerically.")
+@click.argument("stages", nargs=-1, required=True, metavar="A B [C...] | RUN")
+@data_option("Inputs: .npz with one array per input, or the recipe's data set folder.")
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=8, show_default=True, help="At most so many inputs."
+)
+@recipe_option
+@tolerance_options
+@json_option
+def command(
+    stages: tuple[str, ...],
+    data: Path | None,
+    samples: int,
+    recipe_name: str,
+    tolerance: "Tolerance | None",
+    as_json: bool,
+) -> int:
+    """Compare stage A, the reference, with the others; of a RUN, all its stages.
+
+    A stage: FILE.onnx, FILE.xml, FILE.om, openvino:FILE.onnx, torch:RECIPE@CHECKPOINT,
+    RUN#raw, RUN#rewritten, RUN#compiled. Exits 1 when one differs.
+    """
+    from graphopt.cli.render import print_json, print_line, print_table
+    from graphopt.recipes.validation import validate_stages
+
+    progress = Progress()
+    try:
+        report = validate_stages(
+            stages,
+            data=data,
+            count=samples,
+            recipe_name=recipe_name,
+            tolerance=tolerance,
+            on_progress=progress.count("sample"),
+        )
+    finally:
+        progress.clear()
+    if as_json:
+        print_json("validate", {"ok": report.passed, **report.to_json()})
+        return 0 if report.passed else 1
+    heads = ["stage", "output", "verdict", ">max abs", ">max rel", ">cosine", ">error/allowed", "detail"]
+    print_table(f"against {report.reference}, on {report.sample_kind}", heads, report.rows())
+    allowed = report.tolerance
+    print_line(
+        f"allowed: {allowed.atol:g} + {allowed.rtol:g} x |reference| "
+        f"+ {allowed.peak:g} x its largest ({allowed.why})"
+    )
+    print_line(f"verdict: {'equal within tolerance' if report.passed else 'DIFFERENT'}")
+    return 0 if report.passed else 1

@@ -1,0 +1,234 @@
+"""Join a model, its batch sizes and a compile target."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from graphopt.compile.target import Plan, Target, find_target
+from graphopt.core.artefacts import Artefact
+from graphopt.core.errors import MissingBackendError, UsageError
+from graphopt.core.files import atomic_folder
+from graphopt.core.onnx_files import input_specs, load_model
+from graphopt.recipes.catalogue import find_recipe
+from graphopt.recipes.recipe import Recipe
+from graphopt.recipes.rewrite import rewrite
+from graphopt.surgery import PassStep, RewriteReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What compiling for one target left in its folder.
+
+    Attributes:
+        target: its name.
+        artefacts: what a runtime loads; empty when only a script was written.
+        plans: one per batch size, as JSON.
+        models: ONNX files made for the batch sizes.
+        missing: why no artefact was built; empty when it was, or was not asked for.
+    """
+
+    target: str
+    artefacts: tuple[Artefact, ...]
+    plans: tuple[dict[str, Any], ...]
+    models: tuple[Path, ...] = ()
+    missing: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; files by their name in the folder."""
+        return {
+            "target": self.target,
+            "artefacts": [item.path.name for item in self.artefacts],
+            "models": [path.name for path in self.models],
+            "plans": list(self.plans),
+            "missing": self.missing,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileOptions:
+    """What to compile for.
+
+    Attributes:
+        target: name of the target.
+        soc: chip, for ``atc``.
+        batches: sizes to make a model for; empty keeps the model's own.
+        script_only: for ``atc``: write the script and do not look for the program.
+        options: further options of the target, as texts.
+    """
+
+    target: str
+    soc: str = ""
+    batches: tuple[int, ...] = ()
+    script_only: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_target(request: CompileOptions, recipe: Recipe | None) -> Target:
+    """Return the target with its options; the recipe's published ones are the defaults.
+
+    Raises:
+        UsageError: an unknown target, option or chip.
+    """
+    kind = find_target(request.target)
+    if request.target == "atc":
+        if not request.soc:
+            raise UsageError("--target atc needs --soc, e.g. --soc 310P3, or --soc auto on the device box")
+        from graphopt.compile.targets.atc import AtcTarget
+
+        options = {**(recipe.atc if recipe else {}), **request.options}
+        return AtcTarget(soc=request.soc, options=options, script_only=request.script_only)
+    if request.options:
+        return kind(**_typed(kind, request.options))
+    return kind()
+
+
+def batch_model(
+    source: Path, output: Path, size: int, *, recipe_name: str = "", force: bool = False
+) -> RewriteReport:
+    """Write the model with another fixed batch size, verified against the source.
+
+    Raises:
+        PreconditionError: a node bakes the batch in; names it.
+        VerificationError: the numbers differ.
+    """
+    step = PassStep("set_batch", {"size": size})
+    return rewrite(source, output, [step], recipe_name=recipe_name, force=force)
+
+
+def compile_model(
+    model: Path, folder: Path, request: CompileOptions, *, stem: str, recipe: Recipe | None, force: bool
+) -> Compiled:
+    """Compile one model, for one or several batch sizes, into a folder.
+
+    Args:
+        model: ONNX file; never modified.
+        folder: of the results; must exist.
+        request: what to compile for.
+        stem: of the files' names; ``_bsN`` is added for each batch size.
+        recipe: of the model, if known.
+        force: replace existing files.
+
+    Raises:
+        GraphoptError: as ``Target.compile``; a missing ``atc`` is in ``Compiled.missing`` instead,
+            as its script has been written.
+    """
+    target = make_target(request, recipe)
+    name = recipe.name if recipe else ""
+    sources = _batch_sources(model, folder, request, stem=stem, recipe_name=name, force=force)
+    artefacts, plans, missing = [], [], ""
+    for source, output_stem in sources:
+        output = folder / f"{output_stem}{target.suffix}"
+        plans.append(target.plan(source, output).to_json())
+        try:
+            artefacts.append(target.compile(source, output, force=force, recipe=name))
+        except MissingBackendError as error:
+            if request.target != "atc":
+                raise
+            missing = str(error)
+    built = () if request.script_only or missing else tuple(artefacts)
+    models = tuple(source for source, _ in sources if source != model)
+    return Compiled(
+        target=request.target, artefacts=built, plans=tuple(plans), models=models, missing=missing
+    )
+
+
+def _batch_sources(
+    model: Path, folder: Path, request: CompileOptions, *, stem: str, recipe_name: str, force: bool
+) -> list[tuple[Path, str]]:
+    """Return (ONNX file, stem of the artefact) per batch size, made where needed."""
+    if not request.batches and request.target != "atc":
+        return [(model, stem)]
+    sizes = request.batches or (_own_batch(model),)
+    sources = []
+    for size in sizes:
+        place = folder / f"{stem}_bs{size}.onnx"
+        batch_model(model, place, size, recipe_name=recipe_name, force=force)
+        sources.append((place, f"{stem}_bs{size}"))
+    return sources
+
+
+def _own_batch(model: Path) -> int:
+    for spec in input_specs(load_model(model)):
+        if spec.shape and isinstance(spec.shape[0], int):
+            return spec.shape[0]
+    raise UsageError(f"the batch of {model} is dynamic: say for which sizes to compile, e.g. --batch 1,8")
+
+
+def _typed(kind: type[Target], options: Mapping[str, str]) -> dict[str, Any]:
+    """Turn option texts into the types of the target's fields."""
+    import dataclasses
+
+    known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, text in options.items():
+        if name not in known:
+            raise UsageError(
+                f"target {kind.name} has no option {name!r}; it has: {', '.join(known) or 'none'}"
+            )
+        if known[name].type in (bool, "bool"):
+            if text.lower() not in ("true", "false"):
+                raise UsageError(f"option {name} of target {kind.name} is true or false, not {text!r}")
+            values[name] = text.lower() == "true"
+        else:
+            values[name] = text
+    return values
+
+
+def compile_into(
+    folder: Path, model: Path, request: CompileOptions, *, recipe_name: str = "", force: bool = False
+) -> Compiled:
+    """Compile into a new folder that appears whole.
+
+    Args:
+        folder: of the results; must not exist without ``force``.
+        model: ONNX file.
+        request: what to compile for.
+        recipe_name: of the model; empty reads the sidecar.
+        force: replace the folder.
+
+    Raises:
+        GraphoptError: as ``compile_model``.
+    """
+    recipe = _recipe_of(model, recipe_name)
+    make_target(request, recipe)  # refuse a wrong option before anything is written
+    with atomic_folder(folder, force=force) as temporary:
+        compiled = compile_model(
+            model, temporary, request, stem=_stem(model, recipe), recipe=recipe, force=True
+        )
+        moved = tuple(replace(item, path=folder / item.path.name) for item in compiled.artefacts)
+        models = tuple(folder / path.name for path in compiled.models)
+        return replace(compiled, artefacts=moved, models=models)
+
+
+def plan_for(model: Path, request: CompileOptions, *, recipe_name: str = "") -> tuple[Plan, ...]:
+    """Return what compiling would do, one plan per batch size; writes and starts nothing.
+
+    Raises:
+        GraphoptError: the target would refuse.
+    """
+    recipe = _recipe_of(model, recipe_name)
+    target = make_target(request, recipe)
+    stem = _stem(model, recipe)
+    if not request.batches and request.target != "atc":
+        return (target.plan(model, model.with_name(f"{stem}{target.suffix}")),)
+    plans = []
+    with tempfile.TemporaryDirectory(prefix="graphopt-plan-") as scratch:
+        for place, output_stem in _batch_sources(
+            model, Path(scratch), request, stem=stem, recipe_name=recipe.name if recipe else "", force=True
+        ):
+            plans.append(target.plan(place, Path(scratch) / f"{output_stem}{target.suffix}"))
+    return tuple(plans)
+
+
+def _recipe_of(model: Path, recipe_name: str) -> Recipe | None:
+    if recipe_name:
+        return find_recipe(recipe_name)
+    artefact = Artefact.load(model) if model.is_file() else None
+    return find_recipe(artefact.recipe) if artefact is not None and artefact.recipe else None
+
+
+def _stem(model: Path, recipe: Recipe | None) -> str:
+    # The published calls name the artefact after the model, and `deepmar.opt` is still deepmar.
+    return recipe.name if recipe is not None else model.name.partition(".")[0]

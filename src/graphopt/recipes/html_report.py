@@ -1,0 +1,205 @@
+"""A pipeline's report as one self-contained page, and as JSON."""
+
+import base64
+import math
+from collections.abc import Sequence
+from importlib import resources
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from graphopt.core.errors import MissingBackendError
+from graphopt.core.files import write_json, write_text
+from graphopt.core.optional import require
+from graphopt.recipes.pipeline_report import PipelineReport
+from graphopt.recipes.scoring import Scored, Scorer
+from graphopt.runtime.task import Reading, Sample
+
+_CARDS = 12
+_WORST = 6
+_PICTURE_HEIGHT = 380
+
+
+def write_reports(report: PipelineReport, scorer: Scorer, folder: Path) -> str | None:
+    """Write ``report.json`` and ``report.html``; return why the page is missing, or None.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    write_json(folder / "report.json", finite(report.to_json()))
+    try:
+        jinja2 = require("jinja2", extra="report", purpose="report.html")
+    except MissingBackendError as error:
+        return f"report.html was not written: {error}"
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(
+        number=lambda value: "-" if value is None else f"{value:.2e}",
+        percent=lambda value: "-" if value is None else f"{value:.1%}",
+        figure=lambda value: "-" if value is None else f"{value:.4f}",
+        points=lambda value: "-" if value is None else f"{value:+.2f}",
+        seconds=lambda value: "-" if value is None else f"{value:.1f}",
+        size=_size_text,
+    )
+    source = resources.files("graphopt.recipes").joinpath("report.html.j2").read_text(encoding="utf-8")
+    page = environment.from_string(source).render(report=_page(report, scorer))
+    write_text(folder / "report.html", page)
+    return None
+
+
+def finite(value: Any) -> Any:
+    """Return plain data with NaN and infinities as None, which JSON can hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+def _page(report: PipelineReport, scorer: Scorer) -> dict[str, Any]:
+    shown = _shown_stage(scorer)
+    rewrite = report.rewrite
+    details = shown.score.details.get("rows", []) if shown and shown.score else []
+    return {
+        **report.to_json(),
+        "summary": _summary(report),
+        "facts": _facts(report),
+        "bars": _bars(report),
+        "gallery": _gallery(scorer, shown) if shown else [],
+        "gallery_stage": shown.label if shown else "",
+        "details": details,
+        "detail_kind": scorer.recipe.task.detail_kind,
+        "passes": [
+            {**item, "applied": len(item["applied"]), "declined": len(item["declined"])}
+            for item in rewrite["passes"]
+        ],
+        "verification": _verification(rewrite["verification"]),
+        "operators": _operators(rewrite),
+        "batches": [{"passed": check.passed, "text": check.text} for check in report.batches],
+        "provenance": _provenance(report, scorer),
+        "environment": ", ".join(f"{name} {version}" for name, version in report.environment.items()),
+    }
+
+
+def _shown_stage(scorer: Scorer) -> Scored | None:
+    ran = [item for item in scorer.by_label.values() if item.score is not None]
+    return ran[-1] if ran else None
+
+
+def _summary(report: PipelineReport) -> str:
+    nodes = f"{report.rewrite['nodes_before']} to {report.rewrite['nodes_after']} nodes"
+    return f"{len(report.stages)} stages on {report.sample_kind}; rewritten from {nodes}. " + " ".join(
+        f"Note: {note}." for note in report.notes
+    )
+
+
+def _facts(report: PipelineReport) -> list[dict[str, str]]:
+    facts = []
+    measured = [row for row in report.stages if row.metric is not None]
+    if measured:
+        facts.append(
+            {"what": f"{report.metric}, {measured[-1].stage}", "value": f"{measured[-1].metric:.4f}"}
+        )
+        losses = [row.change for row in measured if row.change is not None]
+        if losses:
+            facts.append(
+                {"what": f"largest change, gate {report.max_drop} points", "value": f"{min(losses):+.2f} pt"}
+            )
+    errors = [row.max_error for row in report.stages if row.max_error is not None]
+    if errors:
+        facts.append({"what": f"largest error against {report.reference}", "value": f"{max(errors):.1e}"})
+    nodes = f"{report.rewrite['nodes_before']} → {report.rewrite['nodes_after']}"
+    facts.append({"what": "nodes, raw → rewritten", "value": nodes})
+    facts.append({"what": report.sample_kind.partition(" ")[2] or "inputs", "value": str(report.samples)})
+    return facts
+
+
+def _bars(report: PipelineReport) -> list[dict[str, Any]]:
+    bars: list[dict[str, Any]] = [
+        {"label": row.stage, "value": row.metric, "published": False}
+        for row in report.stages
+        if row.metric is not None
+    ]
+    bars += [
+        {"label": item["what"], "value": item["value"], "published": True}
+        for item in report.published
+        if report.metric in item["what"]
+    ]
+    return bars
+
+
+def _gallery(scorer: Scorer, shown: Scored) -> list[dict[str, Any]]:
+    dataset, predictions = scorer.dataset, shown.predictions
+    assert dataset is not None
+    assert predictions is not None
+    place = {name: i for i, name in enumerate(predictions.names)}
+    read: list[tuple[int, Sample, Sequence[Reading]]] = []
+    for sample in dataset:
+        row = place[sample.name]
+        outputs = {name: values[row] for name, values in predictions.outputs.items()}
+        readings = scorer.recipe.task.read(outputs, sample)
+        wrong = sum(item.truth is not None and item.truth != item.positive for item in readings)
+        read.append((wrong, sample, readings))
+    read.sort(key=lambda item: (-item[0], item[1].name))
+    rest = read[_WORST:]
+    step = max(1, len(rest) // (_CARDS - _WORST))
+    chosen = read[:_WORST] + rest[::step][: _CARDS - _WORST]
+    return [
+        {"name": sample.name, "image": _picture(sample.path), "chips": _chips(readings)}
+        for _, sample, readings in chosen
+    ]
+
+
+def _chips(readings: Sequence[Reading]) -> list[dict[str, Any]]:
+    chips = []
+    for item in readings:
+        if not item.positive and not item.truth:
+            continue
+        kind = "plain" if item.truth is None else "" if item.positive == item.truth else "missed"
+        if item.positive and item.truth is False:
+            kind = "wrong"
+        chips.append({"label": item.label, "probability": item.probability, "kind": kind})
+    return sorted(chips, key=lambda chip: ["", "plain", "wrong", "missed"].index(chip["kind"]))
+
+
+def _picture(path: Path) -> str:
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    image.thumbnail((_PICTURE_HEIGHT, _PICTURE_HEIGHT))
+    buffer = BytesIO()
+    image.save(buffer, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _verification(content: dict[str, Any]) -> str:
+    reason = f", {content['reason']}" if content["reason"] else ""
+    error = f", largest error {content['max_abs']:.2e}" if content["max_abs"] is not None else ""
+    return f"{content['status']} on {content['samples']} inputs ({content['kind']}){error}{reason}"
+
+
+def _operators(rewrite: dict[str, Any]) -> list[dict[str, Any]]:
+    before, after = rewrite["ops_before"], rewrite["ops_after"]
+    names = sorted({*before, *after}, key=lambda name: (-before.get(name, 0), name))
+    return [{"name": name, "before": before.get(name, 0), "after": after.get(name, 0)} for name in names]
+
+
+def _provenance(report: PipelineReport, scorer: Scorer) -> list[dict[str, str]]:
+    from graphopt.core.artefacts import Artefact
+
+    rows = [{"file": row.stage, "sha256": row.sha256, "parent": ""} for row in report.stages if row.sha256]
+    for place in sorted(scorer.folder.folder.rglob("*.json")):
+        artefact = Artefact.load(place.with_suffix("")) if place.with_suffix("").is_file() else None
+        for entry in rows:
+            if artefact is not None and entry["sha256"] == artefact.sha256:
+                entry["parent"] = artefact.parent_sha256
+                entry["file"] = place.with_suffix("").relative_to(scorer.folder.folder).as_posix()
+    return rows
+
+
+def _size_text(count: int | None) -> str:
+    if not count:
+        return "-"
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

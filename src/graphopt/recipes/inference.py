@@ -1,0 +1,189 @@
+"""Run, score and time whatever a user names, with its recipe."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from graphopt.core.errors import DatasetError, UsageError
+from graphopt.core.files import sha256_of
+from graphopt.core.samples import structured_feeds
+from graphopt.core.tensors import TensorSpec
+from graphopt.recipes.compilation import batch_model
+from graphopt.recipes.recipe import Recipe
+from graphopt.recipes.stages import Stage, parse_stage
+from graphopt.runtime.latency import Latency, measure
+from graphopt.runtime.predictions import Predictions, predict
+from graphopt.runtime.results_folder import read_results
+from graphopt.runtime.task import Dataset, Reading, Score
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A loose image file, as a sample."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageReadings:
+    """What the model said about one image."""
+
+    image: Path
+    readings: tuple[Reading, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"image": str(self.image), "readings": [vars(item) for item in self.readings]}
+
+
+def read_images(what: str, images: Sequence[Path], *, recipe_name: str = "") -> tuple[ImageReadings, ...]:
+    """Run a stage on image files.
+
+    Raises:
+        UsageError: the model has no recipe, or is a results folder.
+        DatasetError: an image is missing or broken.
+    """
+    stage = parse_stage(what, recipe_name=recipe_name)
+    recipe = recipe_of(stage)
+    missing = [str(path) for path in images if not path.is_file()]
+    if missing:
+        raise DatasetError(f"{len(missing)} images do not exist, first {missing[0]}")
+    samples = [Image(name=str(path), path=path) for path in dict.fromkeys(images)]
+    with stage.open(optimize=True) as session:
+        predictions = predict(session, samples, recipe.preprocessing)
+    return tuple(
+        ImageReadings(
+            image=sample.path,
+            readings=recipe.task.read({name: rows[i] for name, rows in predictions.outputs.items()}),
+        )
+        for i, sample in enumerate(samples)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A score and what it was made of."""
+
+    recipe: Recipe
+    dataset: Dataset
+    predictions: Predictions
+    score: Score
+
+
+def evaluate(
+    what: str,
+    data: Path,
+    *,
+    recipe_name: str = "",
+    limit: int | None = None,
+    store: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Score a stage, or the folder that the device tools wrote, on a data set.
+
+    Args:
+        what: a stage; see ``recipes.stages``.
+        data: data set folder; the images are needed only when a model must run.
+        recipe_name: for files without a sidecar and for results folders.
+        limit: only the first samples.
+        store: keeps predictions, so that an interrupted evaluation goes on.
+        on_progress: told samples done and their total.
+
+    Raises:
+        UsageError: whose model it is is not known.
+        DatasetError: data set or results are incomplete.
+    """
+    stage = parse_stage(what, recipe_name=recipe_name)
+    recipe = recipe_of(stage)
+    dataset = recipe.task.open_data(data, limit=limit, labels_only=stage.kind == "results")
+    if stage.kind == "results":
+        assert stage.path is not None
+        predictions = named_results(stage.path, recipe.outputs, dataset)
+    else:
+        model_sha256 = sha256_of(stage.path) if stage.path is not None else ""
+        with stage.open(optimize=True) as session:
+            predictions = predict(
+                session,
+                dataset,
+                recipe.preprocessing,
+                on_progress=on_progress,
+                store=store,
+                model_sha256=model_sha256,
+                data_digest=dataset.digest,
+            )
+    score = recipe.task.score(dataset, predictions)
+    return Evaluation(recipe=recipe, dataset=dataset, predictions=predictions, score=score)
+
+
+def named_results(folder: Path, outputs: tuple[TensorSpec, ...], dataset: Dataset) -> Predictions:
+    """Read a results folder and give each row the data set's own name; files are matched by stem.
+
+    Raises:
+        DatasetError: a result is missing, short, or of an unknown image.
+    """
+    names = {Path(sample.name).stem: sample.name for sample in dataset}
+    found = read_results(folder, outputs, tuple(names))
+    return Predictions(names=tuple(names[stem] for stem in found.names), outputs=found.outputs)
+
+
+def bench(
+    what: str, *, batches: tuple[int, ...] = (), seconds: float, recipe_name: str = ""
+) -> tuple[Latency, ...]:
+    """Time a stage on seeded inputs, once per batch size.
+
+    A model of a fixed batch is rewritten into a temporary one for each other size.
+
+    Raises:
+        UsageError: batch sizes are asked of something that cannot change its batch.
+    """
+    stage = parse_stage(what, recipe_name=recipe_name)
+    if not batches:
+        return (_time(stage, None, seconds),)
+    results = []
+    with TemporaryDirectory(prefix="graphopt-bench-") as scratch:
+        for size in batches:
+            sized = _sized(stage, size, Path(scratch))
+            results.append(_time(sized, size, seconds))
+    return tuple(results)
+
+
+def recipe_of(stage: Stage) -> Recipe:
+    """Return the stage's recipe.
+
+    Raises:
+        UsageError: it is not known.
+    """
+    if stage.recipe is None:
+        raise UsageError(
+            f"{stage.label} does not say whose model it is; add --recipe NAME (see: graphopt recipes)"
+        )
+    return stage.recipe
+
+
+def _sized(stage: Stage, size: int, scratch: Path) -> Stage:
+    with stage.open() as session:
+        own = session.inputs[0].shape[0] if session.inputs[0].shape else None
+    if own == size or not isinstance(own, int):
+        return stage
+    if stage.kind != "model" or stage.path is None or stage.path.suffix != ".onnx":
+        raise UsageError(
+            f"{stage.label} has a fixed batch of {own}; compile it for batch {size} to time that"
+        )
+    place = scratch / f"model_bs{size}.onnx"
+    batch_model(stage.path, place, size)
+    return parse_stage(str(place))
+
+
+def _time(stage: Stage, size: int | None, seconds: float) -> Latency:
+    with stage.open(optimize=True) as session:
+        specs = session.inputs
+        if size is not None:
+            specs = tuple(
+                TensorSpec(name=spec.name, shape=(size, *spec.shape[1:]), dtype=spec.dtype) for spec in specs
+            )
+        return measure(session, structured_feeds(specs, seed=0), seconds=seconds)

@@ -1,0 +1,1 @@
+"""The models that graphopt knows, one RECIPE per file."""

@@ -1,0 +1,358 @@
+"""The whole way of one model: export, rewrite, compile, run, score, compare, report.
+
+Each stage is a function below that names what it depends on; ``RunFolder`` decides whether its
+earlier result still holds.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from graphopt.compile.target import find_target, list_targets
+from graphopt.core.artefacts import Artefact
+from graphopt.core.errors import MissingBackendError, UsageError
+from graphopt.core.files import sha256_of
+from graphopt.core.onnx_files import input_specs, load_model
+from graphopt.recipes.compilation import CompileOptions, batch_model, compile_model
+from graphopt.recipes.export import export_recipe, make_demo
+from graphopt.recipes.pipeline_report import BatchCheck, PipelineReport, StageRow
+from graphopt.recipes.progress import Progress, Silent
+from graphopt.recipes.recipe import Recipe
+from graphopt.recipes.rewrite import rewrite
+from graphopt.recipes.run_folder import RunFolder, StageRecord
+from graphopt.recipes.scoring import Scored, Scorer
+from graphopt.recipes.stages import parse_stage
+
+DEFAULT_TARGETS = ("onnxruntime", "openvino", "atc")
+_RAW = "raw/model.onnx"
+_REWRITTEN = "rewritten/model.onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions:
+    """What a run works on.
+
+    Attributes:
+        folder: of the run.
+        checkpoint: trained weights.
+        onnx: a raw graph exported elsewhere, instead of exporting one.
+        demo: make a seeded checkpoint and data set.
+        data: data set folder; None runs without a metric.
+        results: folder that the device tools wrote.
+        limit: only the first images.
+        targets: compile targets; one that is not installed is left out and named.
+        batches: sizes to make and to compare; the first is the reference.
+        soc: chip for ATC.
+        max_drop: largest allowed loss of the metric, in points.
+    """
+
+    folder: Path
+    checkpoint: Path | None = None
+    onnx: Path | None = None
+    demo: bool = False
+    data: Path | None = None
+    results: Path | None = None
+    limit: int | None = None
+    targets: tuple[str, ...] = DEFAULT_TARGETS
+    batches: tuple[int, ...] = (1, 8)
+    soc: str = "Ascend310P3"
+    max_drop: float = 0.3
+
+    def __post_init__(self) -> None:
+        sources = [self.demo, self.onnx is not None, self.checkpoint is not None and self.onnx is None]
+        if sum(sources) != 1 or (self.demo and (self.data or self.checkpoint)):
+            raise UsageError(
+                "say where the model comes from: --checkpoint FILE, --onnx RAW (with --checkpoint to compare "
+                "with PyTorch), or --demo, which brings its own data"
+            )
+        if self.results is not None and self.data is None and not self.demo:
+            raise UsageError("--results needs --data: the labels to score them with")
+        unknown = sorted(set(self.targets) - set(list_targets()))
+        if unknown:
+            raise UsageError(f"unknown target {unknown[0]!r}; known: {', '.join(list_targets())}")
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What the stages of one run share."""
+
+    recipe: Recipe
+    options: PipelineOptions
+    folder: RunFolder
+    say: Callable[[str], None]
+    rows: list[StageRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def path(self, relative: str) -> Path:
+        return self.folder.path(relative)
+
+
+def run_pipeline(
+    recipe: Recipe,
+    options: PipelineOptions,
+    *,
+    progress: Progress | None = None,
+) -> PipelineReport:
+    """Walk all stages of a recipe and write ``report.json`` and ``report.html``.
+
+    Args:
+        recipe: the model.
+        options: see ``PipelineOptions``.
+        progress: told what is being done.
+
+    Raises:
+        GraphoptError: a stage could not be done. A bad verdict is no exception but in the report.
+    """
+    folder = RunFolder(options.folder, recipe.name)
+    progress = progress or Silent()
+    run = _Run(recipe=recipe, options=options, folder=folder, say=progress.say)
+    checkpoint, data = _sources(run)
+    raw = _raw(run, checkpoint, data)
+    rewritten = _rewritten(run, raw)
+    compiled = _compiled(run)
+    scorer = Scorer(
+        recipe=recipe,
+        folder=folder,
+        data=data,
+        golden=run.path("raw/golden.npz"),
+        limit=options.limit,
+        count=progress.count,
+    )
+    scored = _scored(run, scorer, checkpoint, raw, rewritten, compiled)
+    checks = _batch_checks(run, scorer)
+    report = _report(run, scorer, scored, checks, rewritten)
+    from graphopt.recipes.html_report import write_reports
+
+    note = write_reports(report, scorer, options.folder)
+    return report if note is None else _with_note(report, note)
+
+
+def _sources(run: _Run) -> tuple[Path | None, Path | None]:
+    options = run.options
+    if not options.demo:
+        return options.checkpoint, options.data
+    run.say("making the demo checkpoint and its data set")
+
+    def work() -> Mapping[str, Any]:
+        shutil.rmtree(run.path("demo"), ignore_errors=True)
+        demo = make_demo(run.recipe, run.path("demo"))
+        base = run.folder.folder
+        return {
+            "checkpoint": demo.checkpoint.relative_to(base).as_posix(),
+            "data": demo.data.relative_to(base).as_posix(),
+        }
+
+    record = run.folder.stage("demo", {"recipe": run.recipe.name}, work, outputs=("demo",))
+    return run.path(record.result["checkpoint"]), run.path(record.result["data"])
+
+
+def _raw(run: _Run, checkpoint: Path | None, data: Path | None) -> StageRecord:
+    options, recipe = run.options, run.recipe
+    if options.onnx is not None:
+        source = options.onnx
+        load_model(source)  # refuse a broken file before anything is made
+        run.say(f"copying {source}")
+
+        def copy() -> Mapping[str, Any]:
+            return _copy_raw(run, source)
+
+        depends: dict[str, Any] = {"onnx": sha256_of(source)}
+        return run.folder.stage("raw", depends, copy, outputs=("raw",))
+    assert checkpoint is not None
+    if not checkpoint.is_file():
+        raise UsageError(f"the checkpoint {checkpoint} does not exist")
+    run.say("exporting")
+
+    def work() -> Mapping[str, Any]:
+        export_recipe(
+            recipe, run.path("raw"), checkpoint=checkpoint, data=data, force=True, on_progress=run.say
+        )
+        return {}
+
+    depends = {"checkpoint": sha256_of(checkpoint), "opset": recipe.opset, "inputs": str(recipe.inputs)}
+    return run.folder.stage("raw", depends, work, outputs=("raw",))
+
+
+def _copy_raw(run: _Run, source: Path) -> Mapping[str, Any]:
+    from graphopt.core.files import atomic_folder
+    from graphopt.core.onnx_files import output_specs, save_model
+
+    with atomic_folder(run.path("raw"), force=True) as folder:
+        model = load_model(source)
+        save_model(model, folder / "model.onnx", force=True)
+        Artefact(
+            path=folder / "model.onnx",
+            stage="raw",
+            target="onnx",
+            sha256=sha256_of(folder / "model.onnx"),
+            recipe=run.recipe.name,
+            inputs=input_specs(model),
+            outputs=output_specs(model),
+            parent_sha256=sha256_of(source),
+            settings={"copied_from": source.name},
+        ).save()
+    return {}
+
+
+def _rewritten(run: _Run, raw: StageRecord) -> StageRecord:
+    run.say("rewriting and verifying")
+    recipe = run.recipe
+
+    def work() -> Mapping[str, Any]:
+        run.path("rewritten").mkdir(exist_ok=True)
+        report = rewrite(
+            run.path(_RAW),
+            run.path(_REWRITTEN),
+            None,
+            recipe_name=recipe.name,
+            force=True,
+            on_progress=run.say,
+        )
+        return report.to_json()
+
+    depends = {"raw": raw.files[_RAW], "passes": repr(recipe.passes)}
+    return run.folder.stage("rewritten", depends, work, outputs=(_REWRITTEN, f"{_REWRITTEN}.json"))
+
+
+def _compiled(run: _Run) -> dict[str, StageRecord]:
+    """Compile for every target that is there; note those that are not."""
+    options, recipe = run.options, run.recipe
+    records: dict[str, StageRecord] = {}
+    for name in options.targets:
+        run.say(f"compiling for {name}")
+        folder = run.path(f"compiled/{name}")
+
+        def work(name: str = name, folder: Path = folder) -> Mapping[str, Any]:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            request = CompileOptions(
+                target=name, soc=options.soc, batches=options.batches if name == "atc" else ()
+            )
+            model = run.path(_REWRITTEN)
+            compiled = compile_model(model, folder, request, stem=recipe.name, recipe=recipe, force=True)
+            return compiled.to_json()
+
+        depends = {
+            "rewritten": sha256_of(run.path(_REWRITTEN)),
+            "target": repr(find_target(name)),
+            "soc": options.soc if name == "atc" else "",
+            "batches": options.batches if name == "atc" else (),
+            "atc": shutil.which("atc") or "",
+        }
+        try:
+            records[name] = run.folder.stage(f"compiled-{name}", depends, work, outputs=(f"compiled/{name}",))
+        except MissingBackendError as error:
+            run.notes.append(f"not compiled for {name}: {error}")
+    return records
+
+
+def _scored(
+    run: _Run,
+    scorer: Scorer,
+    checkpoint: Path | None,
+    raw: StageRecord,
+    rewritten: StageRecord,
+    compiled: Mapping[str, StageRecord],
+) -> list[Scored]:
+    """Run every stage over the data; the first one is the reference."""
+    scored: list[Scored] = []
+    name = run.recipe.name
+    if checkpoint is not None:
+        stage = parse_stage(f"torch:{name}@{checkpoint}")
+        scored.append(scorer.run("torch", stage, file=checkpoint, made=None))
+    for label, record, relative in (("raw", raw, _RAW), ("rewritten", rewritten, _REWRITTEN)):
+        place = run.path(relative)
+        scored.append(scorer.run(label, parse_stage(str(place), recipe_name=name), file=place, made=record))
+    for target, record in compiled.items():
+        places = [run.path(f"compiled/{target}/{file}") for file in record.result["artefacts"]]
+        if target == "atc":
+            scored.append(_atc_row(record, places))
+            continue
+        stage = parse_stage(str(places[0]), recipe_name=name)
+        scored.append(scorer.run(target, stage, file=places[0], made=record, optimize=True))
+    if run.options.results is not None:
+        scored.append(scorer.results("device", run.options.results, run.path(_REWRITTEN)))
+    return scored
+
+
+def _atc_row(record: StageRecord, places: Sequence[Path]) -> Scored:
+    note = "built; runs on the device box" if places else "scripts written; atc is not installed here"
+    return Scored(
+        label="atc",
+        predictions=None,
+        score=None,
+        seconds=record.seconds,
+        bytes=sum(place.stat().st_size for place in places),
+        sha256=sha256_of(places[0]) if places else "",
+        reused=record.reused,
+        note=note,
+    )
+
+
+def _batch_checks(run: _Run, scorer: Scorer) -> list[BatchCheck]:
+    """Compare batch sizes on a few images, the last batch being partial."""
+    sizes = run.options.batches
+    checks: list[BatchCheck] = []
+    if scorer.data is None or len(sizes) < 2:
+        return checks
+    for size in sizes[1:]:
+        run.say(f"comparing batch {size}")
+        relative = f"rewritten/model_bs{size}.onnx"
+
+        def work(size: int = size, relative: str = relative) -> Mapping[str, Any]:
+            name = run.recipe.name
+            batch_model(run.path(_REWRITTEN), run.path(relative), size, recipe_name=name, force=True)
+            return {}
+
+        depends = {"rewritten": sha256_of(run.path(_REWRITTEN)), "batch": size}
+        run.folder.stage(f"batch-{size}", depends, work, outputs=(relative, f"{relative}.json"))
+        checks.append(scorer.check_batch(run.path(relative), size))
+    return checks
+
+
+def _report(
+    run: _Run,
+    scorer: Scorer,
+    scored: Sequence[Scored],
+    checks: Sequence[BatchCheck],
+    rewritten: StageRecord,
+) -> PipelineReport:
+    from graphopt.recipes.device_note import device_commands, environment
+
+    recipe, options = run.recipe, run.options
+    note, commands = device_commands(recipe, options)
+    return PipelineReport(
+        recipe=recipe.name,
+        title=recipe.title,
+        reference=scored[0].label,
+        metric=recipe.task.headline if scorer.data is not None else "",
+        samples=scorer.samples,
+        sample_kind=scorer.sample_kind,
+        tolerance=_tolerance_text(recipe),
+        max_drop=options.max_drop,
+        stages=tuple(item.row(scored[0], recipe, options.max_drop) for item in scored),
+        batches=tuple(checks),
+        rewrite=rewritten.result,
+        scores={item.label: item.score.to_json() for item in scored if item.score is not None},
+        published=tuple(vars(item) for item in recipe.published),
+        commands=commands,
+        device_note=note,
+        environment=environment(),
+        folder=str(options.folder),
+        notes=tuple(run.notes + ([] if scorer.data else ["no --data: stages are compared, but not scored"])),
+    )
+
+
+def _tolerance_text(recipe: Recipe) -> str:
+    allowed = recipe.tolerance
+    return (
+        f"{allowed.atol:g} + {allowed.rtol:g} x |reference| + {allowed.peak:g} x its largest ({allowed.why})"
+    )
+
+
+def _with_note(report: PipelineReport, note: str) -> PipelineReport:
+    from dataclasses import replace
+
+    return replace(report, notes=(*report.notes, note))

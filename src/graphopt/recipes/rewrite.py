@@ -1,0 +1,68 @@
+"""Join a model file, its recipe and its data to the surgery engine."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from graphopt.core.artefacts import Artefact
+from graphopt.core.onnx_files import input_specs, load_model
+from graphopt.recipes.catalogue import find_recipe
+from graphopt.recipes.samples import feeds_for
+from graphopt.surgery import PassStep, RewriteReport, Samples, Verify, rewrite_file
+
+_VERIFY_IMAGES = 2
+
+
+def rewrite(
+    source: Path,
+    output: Path | None,
+    steps: Sequence[PassStep] | None,
+    *,
+    recipe_name: str = "",
+    verify: Verify = Verify.FINAL,
+    data: Path | None = None,
+    force: bool = False,
+    keep_proven: bool = False,
+    allow_unproven: bool = False,
+    on_progress: Callable[[str], None] | None = None,
+) -> RewriteReport:
+    """Rewrite a file with the given steps, or with its recipe's.
+
+    Args:
+        source: ONNX file; never modified.
+        output: where to write; None for a dry run.
+        steps: passes; None takes those of ``recipe_name``.
+        recipe_name: recipe of the model; empty takes the sidecar's, if any.
+        verify: when to compare.
+        data: inputs to verify with; see ``recipes.samples.feeds_for``.
+        force: replace an existing output.
+        keep_proven: leave a guilty pass out instead of failing.
+        allow_unproven: write a model that cannot be compared.
+        on_progress: told what is being done.
+
+    Raises:
+        GraphoptError: as ``surgery.rewrite_file``.
+    """
+    if not recipe_name and (artefact := Artefact.load(source)):
+        recipe_name = artefact.recipe
+    recipe = find_recipe(recipe_name) if recipe_name else None
+    if steps is None:
+        assert recipe is not None
+        steps = recipe.passes
+    samples = None
+    golden = source.with_name("golden.npz")
+    if verify is not Verify.OFF and (data is not None or golden.is_file()):
+        specs = input_specs(load_model(source))
+        feeds = feeds_for(specs, data=data, recipe=recipe, golden=golden, count=_VERIFY_IMAGES)
+        samples = Samples(feeds=feeds.samples, kind=feeds.kind)
+    return rewrite_file(
+        source,
+        output,
+        steps,
+        verify=verify,
+        samples=samples,
+        force=force,
+        keep_proven=keep_proven,
+        allow_unproven=allow_unproven,
+        recipe=recipe_name,
+        on_progress=on_progress,
+    )

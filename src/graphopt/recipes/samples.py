@@ -1,0 +1,125 @@
+"""Inputs for comparisons: the user's, the recipe's data set, a bundle's golden ones, or seeded."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from graphopt.core.errors import DatasetError, UsageError
+from graphopt.core.samples import structured_feeds
+from graphopt.core.tensors import Array, TensorSpec
+from graphopt.recipes.recipe import Recipe
+
+DEFAULT_COUNT = 8
+_SEEDED_COUNT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feeds:
+    """Inputs and where they come from.
+
+    Attributes:
+        samples: one mapping per sample; arrays carry the batch axis.
+        kind: shown wherever a verdict is shown.
+    """
+
+    samples: tuple[Mapping[str, Array], ...]
+    kind: str
+
+
+def feeds_for(
+    inputs: tuple[TensorSpec, ...],
+    *,
+    data: Path | None = None,
+    recipe: Recipe | None = None,
+    golden: Path | None = None,
+    count: int = DEFAULT_COUNT,
+) -> Feeds:
+    """Return inputs for a model.
+
+    The first of these that is there: ``data`` (an ``.npz`` with one array per input, stacked along
+    axis 0 or one sample each; or a data set folder of the recipe), ``golden`` (a bundle's
+    ``golden.npz``), seeded structured ones.
+
+    Raises:
+        UsageError: non-float inputs need ``data``; or ``data`` does not fit the inputs.
+        DatasetError: ``data`` cannot be read.
+    """
+    if data is not None and data.is_dir():
+        if recipe is None:
+            raise UsageError(f"{data} is a data set folder: say whose with --recipe, or give an .npz file")
+        return _from_data_set(data, recipe, count)
+    if data is not None:
+        return _from_npz(data, inputs, count)
+    if golden is not None and golden.is_file():
+        return _from_golden(golden, inputs, count)
+    integers = [spec.name for spec in inputs if not spec.dtype.startswith("float")]
+    if integers:
+        raise UsageError(
+            f"inputs {', '.join(integers)} are not floats and cannot be made up: give --data FILE.npz"
+        )
+    samples = tuple(structured_feeds(inputs, seed=seed) for seed in range(min(count, _SEEDED_COUNT)))
+    return Feeds(samples=samples, kind=f"{len(samples)} seeded structured inputs")
+
+
+def _from_data_set(folder: Path, recipe: Recipe, count: int) -> Feeds:
+    from graphopt.runtime.preprocess import preprocess
+
+    dataset = recipe.task.open_data(folder)
+    name = recipe.inputs[0].name
+    chosen = list(islice(dataset, count))
+    samples = tuple({name: preprocess(sample.path, recipe.preprocessing)[np.newaxis]} for sample in chosen)
+    return Feeds(samples=samples, kind=f"{len(samples)} images of {folder.name}")
+
+
+def _from_npz(path: Path, inputs: tuple[TensorSpec, ...], count: int) -> Feeds:
+    arrays = _read_npz(path)
+    missing = [spec.name for spec in inputs if spec.name not in arrays]
+    if missing:
+        raise UsageError(f"{path} has no array for input {', '.join(missing)}; it has: {', '.join(arrays)}")
+    lengths = {len(arrays[spec.name]) if arrays[spec.name].ndim else 1 for spec in inputs}
+    batches = {spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else 1 for spec in inputs}
+    if len(lengths) != 1 or len(batches) != 1:
+        sample = {spec.name: arrays[spec.name] for spec in inputs}
+        return _checked(Feeds(samples=(sample,), kind=f"1 sample of {path.name}"), inputs)
+    step = batches.pop()
+    total = lengths.pop() // step
+    samples = tuple(
+        {spec.name: arrays[spec.name][i * step : (i + 1) * step] for spec in inputs}
+        for i in range(min(total, count))
+    )
+    if not samples:
+        raise UsageError(f"{path} holds fewer samples than the model's batch of {step}")
+    return _checked(Feeds(samples=samples, kind=f"{len(samples)} samples of {path.name}"), inputs)
+
+
+def _from_golden(path: Path, inputs: tuple[TensorSpec, ...], count: int) -> Feeds:
+    from graphopt.core.golden import read_golden
+
+    samples = tuple(feeds for feeds, _ in read_golden(path)[:count])
+    fits = all(set(feeds) == {spec.name for spec in inputs} for feeds in samples)
+    if not fits:
+        return feeds_for(inputs, count=count)
+    return Feeds(samples=samples, kind=f"{len(samples)} golden inputs of the export")
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    if not path.is_file():
+        raise DatasetError(f"{path} does not exist; --data takes an .npz file or a data set folder")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DatasetError(f"{path} is not an .npz file of plain arrays: {error}") from error
+
+
+def _checked(feeds: Feeds, inputs: tuple[TensorSpec, ...]) -> Feeds:
+    for sample in feeds.samples:
+        for spec in inputs:
+            reason = spec.mismatch(sample[spec.name])
+            if reason and not reason.startswith("shape"):  # a batch may differ; the comparison splits it
+                raise UsageError(f"--data, input {spec.name}: {reason}")
+    return feeds

@@ -1,0 +1,259 @@
+"""Run the stages of a pipeline over the same inputs, score and compare them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphopt.core.comparison import TensorComparison, compare_outputs
+from graphopt.core.errors import DatasetError
+from graphopt.core.files import sha256_of
+from graphopt.core.onnx_files import load_model, output_specs
+from graphopt.recipes.inference import named_results
+from graphopt.recipes.pipeline_report import BatchCheck, StageRow
+from graphopt.recipes.recipe import Recipe
+from graphopt.recipes.run_folder import RunFolder, StageRecord
+from graphopt.recipes.samples import Feeds, feeds_for
+from graphopt.recipes.stages import Stage
+from graphopt.runtime.predictions import Predictions, predict
+from graphopt.runtime.task import Dataset, Sample, Score
+from graphopt.validate.batches import run_in_batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One stage after it ran.
+
+    Attributes:
+        label: of the stage.
+        predictions: None when it could not run here.
+        score: None without labels.
+        seconds: of making the stage and of running it.
+        bytes: of its files.
+        sha256: of its main file.
+        reused: whether nothing had to be done.
+        exact: whether the comparison with the reference decides; False for device results, whose
+            half precision only the metric judges.
+        note: for the table.
+    """
+
+    label: str
+    predictions: Predictions | None
+    score: Score | None
+    seconds: float
+    bytes: int
+    sha256: str
+    reused: bool
+    exact: bool = True
+    note: str = ""
+
+    def row(self, reference: "Scored", recipe: Recipe, max_drop: float) -> StageRow:
+        """Return the table's row, compared with the reference."""
+        metric = self.score.headline if self.score else None
+        change = None
+        if self.score is not None and reference.score is not None and self is not reference:
+            change = (self.score.headline - reference.score.headline) * 100
+        compared = None if self is reference else _compare(reference, self, recipe)
+        flips = None
+        if compared is not None and self.predictions and reference.predictions:
+            flips = recipe.task.flips(reference.predictions, self.predictions)[0]
+        failed = compared is not None and not compared.passed
+        verdict = "reference" if self is reference else compared.outcome.value if compared else ""
+        return StageRow(
+            stage=self.label,
+            verdict=verdict,
+            max_error=compared.max_abs if compared else None,
+            margin=compared.margin if compared else None,
+            failed=failed and self.exact,
+            metric=metric,
+            change=change,
+            drop_failed=change is not None and -change > max_drop,
+            flips=flips,
+            bytes=self.bytes,
+            seconds=self.seconds,
+            sha256=self.sha256,
+            reused=self.reused,
+            note=self.note,
+        )
+
+
+@dataclass(kw_only=True)
+class Scorer:
+    """Runs stages over a data set, or over golden or seeded inputs when there is none.
+
+    Attributes:
+        recipe: preprocessing, task, tolerance.
+        folder: keeps predictions, so that an unchanged stage does not run again.
+        data: data set folder; None compares without scoring.
+        golden: ``golden.npz`` of the raw bundle, used without data.
+        limit: only the first images.
+        count: given a label, returns a progress callback.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    data: Path | None
+    golden: Path
+    limit: int | None
+    count: Callable[[str], Callable[[int, int], None]]
+    by_label: dict[str, Scored] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._dataset: Dataset | None = None
+        self._feeds: Feeds | None = None
+        if self.data is not None:
+            self._dataset = self.recipe.task.open_data(self.data, limit=self.limit)
+        else:
+            self._feeds = feeds_for(self.recipe.inputs, golden=self.golden)
+
+    @property
+    def samples(self) -> int:
+        """How many inputs each stage runs."""
+        return (
+            len(self._dataset)
+            if self._dataset is not None
+            else len(self._feeds.samples if self._feeds else ())
+        )
+
+    @property
+    def sample_kind(self) -> str:
+        """What the inputs are, in words."""
+        if self._dataset is not None and self.data is not None:
+            return f"{len(self._dataset)} images of {self.data.name}"
+        return self._feeds.kind if self._feeds else ""
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """The data set; None when there is none."""
+        return self._dataset
+
+    def run(
+        self, label: str, stage: Stage, *, file: Path, made: StageRecord | None, optimize: bool = False
+    ) -> Scored:
+        """Run a stage over all inputs, or take what an earlier run left."""
+        sha256 = sha256_of(file)
+        relative = f"predictions/{label}.npz"
+        self.folder.path("predictions").mkdir(exist_ok=True)
+
+        def work() -> Mapping[str, Any]:
+            with stage.open(optimize=optimize) as session:
+                if self._dataset is not None:
+                    predictions = predict(
+                        session,
+                        self._dataset,
+                        self.recipe.preprocessing,
+                        on_progress=self.count(f"{label}: image"),
+                        store=self.folder.path(relative),
+                        model_sha256=sha256,
+                        data_digest=self._dataset.digest,
+                    )
+                else:
+                    assert self._feeds is not None
+                    predictions = _predict_feeds(session, self._feeds)
+            predictions.save(self.folder.path(relative))
+            return {}
+
+        depends = {
+            "model": sha256,
+            "data": self._dataset.digest if self._dataset is not None else self.sample_kind,
+            "steps": repr(self.recipe.preprocessing),
+            "optimize": optimize,
+        }
+        record = self.folder.stage(f"predict-{label}", depends, work, outputs=(relative,))
+        predictions = Predictions.load(self.folder.path(relative))
+        scored = Scored(
+            label=label,
+            predictions=predictions,
+            score=self._score(predictions),
+            seconds=record.seconds + (made.seconds if made else 0.0),
+            bytes=_size(file),
+            sha256=sha256,
+            reused=record.reused and (made is None or made.reused),
+        )
+        self.by_label[label] = scored
+        return scored
+
+    def results(self, label: str, results: Path, model: Path) -> Scored:
+        """Read what the device tools wrote for exactly the data set's images.
+
+        Raises:
+            DatasetError: a result is missing, short or of an unknown image.
+        """
+        if self._dataset is None:
+            raise DatasetError("device results can only be scored with --data")
+        predictions = named_results(results, output_specs(load_model(model)), self._dataset)
+        scored = Scored(
+            label=label,
+            predictions=predictions,
+            score=self._score(predictions),
+            seconds=0.0,
+            bytes=sum(item.stat().st_size for item in results.rglob("*") if item.is_file()),
+            sha256="",
+            reused=False,
+            exact=False,
+            note=f"read from {results}",
+        )
+        self.by_label[label] = scored
+        return scored
+
+    def check_batch(self, model: Path, size: int) -> BatchCheck:
+        """Run a model of another batch size on a few images, the last batch being partial."""
+        from graphopt.recipes.stages import parse_stage
+
+        assert self._dataset is not None
+        total = min(len(self._dataset), 2 * size + 1)
+        total -= total > 1 and total % size == 0
+        chosen: list[Sample] = list(islice(self._dataset, total))
+        with parse_stage(str(model), recipe_name=self.recipe.name).open() as session:
+            got = predict(session, chosen, self.recipe.preprocessing)
+        reference = _first(self.by_label["rewritten"].predictions, got.names)
+        compared = compare_outputs(reference.outputs, got.outputs, self.recipe.tolerance)
+        flips = self.recipe.task.flips(reference, got)[0]
+        errors = [item.max_abs for item in compared if item.max_abs is not None]
+        return BatchCheck(
+            batch=size,
+            images=total,
+            max_error=max(errors, default=None),
+            passed=flips == 0 and all(item.passed for item in compared),
+        )
+
+    def _score(self, predictions: Predictions) -> Score | None:
+        return self.recipe.task.score(self._dataset, predictions) if self._dataset is not None else None
+
+
+def _compare(reference: Scored, candidate: Scored, recipe: Recipe) -> TensorComparison | None:
+    if reference.predictions is None or candidate.predictions is None:
+        return None
+    aligned = _first(candidate.predictions, reference.predictions.names)
+    compared = compare_outputs(reference.predictions.outputs, aligned.outputs, recipe.tolerance)
+    return max(compared, key=lambda item: (not item.passed, item.margin or 0.0))
+
+
+def _first(predictions: Predictions | None, names: tuple[str, ...]) -> Predictions:
+    """Return the rows of ``names``, in that order."""
+    assert predictions is not None
+    place = {name: i for i, name in enumerate(predictions.names)}
+    missing = [name for name in names if name not in place]
+    if missing:
+        raise DatasetError(f"{len(missing)} samples have no prediction, first {missing[:3]}")
+    rows = np.array([place[name] for name in names])
+    return Predictions(
+        names=names, outputs={name: values[rows] for name, values in predictions.outputs.items()}
+    )
+
+
+def _predict_feeds(session: Any, feeds: Feeds) -> Predictions:
+    results = [run_in_batches(session, sample) for sample in feeds.samples]
+    return Predictions(
+        names=tuple(f"input-{i}" for i in range(len(results))),
+        outputs={name: np.stack([result[name] for result in results]) for name in results[0]},
+    )
+
+
+def _size(path: Path) -> int:
+    # OpenVINO keeps the weights beside the graph.
+    weights = path.with_suffix(".bin") if path.suffix == ".xml" else None
+    return path.stat().st_size + (weights.stat().st_size if weights is not None and weights.is_file() else 0)

@@ -1,0 +1,141 @@
+"""Open whatever a user may name as a stage: a file, a run's stage, a torch module, a results folder.
+
+``torch:RECIPE[@CHECKPOINT]`` · ``FILE.onnx`` · ``FILE.xml`` · ``FILE.om`` · ``openvino:FILE.onnx`` ·
+``RUN#raw|rewritten|compiled`` · a folder of results.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphopt.core.artefacts import Artefact
+from graphopt.core.discovery import did_you_mean
+from graphopt.core.errors import InvalidModelError, PreconditionError, UsageError
+from graphopt.core.session import Session
+from graphopt.recipes.catalogue import find_recipe
+from graphopt.recipes.recipe import Recipe
+
+RUN_STAGES = {"raw": "raw/model.onnx", "rewritten": "rewritten/model.onnx", "compiled": "compiled"}
+_MODEL_SUFFIXES = (".onnx", ".ort", ".xml", ".om")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage that a user named, not yet opened.
+
+    Attributes:
+        label: as the user wrote it; names the column in tables.
+        kind: ``torch``, ``model``, ``openvino`` or ``results``.
+        path: model file, checkpoint or results folder; None for a torch stage without checkpoint.
+        recipe: of the model; None when unknown.
+        artefact: its sidecar; None when graphopt did not make the file.
+    """
+
+    label: str
+    kind: str
+    path: Path | None
+    recipe: Recipe | None
+    artefact: Artefact | None = None
+
+    def open(self, *, optimize: bool = False) -> Session:
+        """Open a session.
+
+        Args:
+            optimize: let onnxruntime rewrite the graph; on for timing, off for comparing.
+
+        Raises:
+            GraphoptError: the model cannot be loaded, or is a results folder.
+        """
+        if self.kind == "torch":
+            return _open_torch(self)
+        assert self.path is not None
+        if self.kind == "results":
+            raise UsageError(f"{self.label} is a folder of results, not a model that can run")
+        if self.kind == "openvino":
+            from graphopt.runtime.sessions.openvino import OpenVinoSession
+
+            return OpenVinoSession(self.path)
+        from graphopt.runtime.sessions import open_session
+
+        return open_session(self.path, optimize=optimize)
+
+
+def parse_stage(text: str, *, recipe_name: str = "") -> Stage:
+    """Understand what ``text`` names.
+
+    Args:
+        text: as in the module's first lines.
+        recipe_name: for files that have no sidecar.
+
+    Raises:
+        UsageError: nothing of that kind; the message says what is possible.
+        InvalidModelError: the file does not exist.
+    """
+    given = find_recipe(recipe_name) if recipe_name else None
+    prefix, _, rest = text.partition(":")
+    if prefix == "torch" and rest:
+        name, _, checkpoint = rest.partition("@")
+        path = Path(checkpoint) if checkpoint else None
+        return Stage(label=text, kind="torch", path=path, recipe=find_recipe(name))
+    if prefix == "openvino" and rest:
+        return _file_stage(text, Path(rest), "openvino", given)
+    if prefix == "fp16" and rest:
+        raise PreconditionError(
+            f"{text}: half-precision emulation is not part of this version; "
+            "compare FILE.onnx or openvino:FILE"
+        )
+    run, hash_mark, stage = text.rpartition("#")
+    if hash_mark and run:
+        return _run_stage(text, Path(run), stage, given)
+    path = Path(text)
+    if path.is_dir():
+        return _folder_stage(text, path, given)
+    return _file_stage(text, path, "model", given)
+
+
+def _file_stage(label: str, path: Path, kind: str, given: Recipe | None) -> Stage:
+    if not path.exists():
+        raise InvalidModelError(
+            f"{path} does not exist; a stage is a model file, a results folder, torch:RECIPE[@CHECKPOINT], "
+            "openvino:FILE or RUN#raw|rewritten|compiled"
+        )
+    if path.suffix not in _MODEL_SUFFIXES:
+        raise UsageError(f"{path}: a model file ends in {', '.join(_MODEL_SUFFIXES)}")
+    artefact = Artefact.load(path)
+    recipe = given
+    if recipe is None and artefact is not None and artefact.recipe:
+        recipe = find_recipe(artefact.recipe)
+    return Stage(label=label, kind=kind, path=path, recipe=recipe, artefact=artefact)
+
+
+def _run_stage(label: str, run: Path, stage: str, given: Recipe | None) -> Stage:
+    if not (run / "run.json").is_file():
+        raise UsageError(f"{run} is not a run folder (it has no run.json); make one with: graphopt pipeline")
+    if stage not in RUN_STAGES:
+        raise UsageError(f"unknown stage {stage!r} of a run; {did_you_mean(stage, RUN_STAGES)}")
+    path = run / RUN_STAGES[stage]
+    if stage == "compiled":
+        found = sorted(path.glob("onnxruntime/*.onnx")) + sorted(path.glob("openvino/*.xml"))
+        if not found:
+            raise InvalidModelError(f"{run} has no compiled model yet; run: graphopt pipeline")
+        path = found[0]
+    return _file_stage(label, path, "model", given)
+
+
+def _folder_stage(label: str, path: Path, given: Recipe | None) -> Stage:
+    if (path / "manifest.json").is_file() and (path / "model.onnx").is_file():
+        return _file_stage(label, path / "model.onnx", "model", given)
+    if (path / "run.json").is_file():
+        raise UsageError(f"{label} is a run; name one of its stages: {label}#raw, {label}#rewritten, ...")
+    return Stage(label=label, kind="results", path=path, recipe=given)
+
+
+def _open_torch(stage: Stage) -> Session:
+    from graphopt.exporters.torch_session import TorchSession
+
+    recipe = stage.recipe
+    assert recipe is not None
+    if stage.path is None:
+        raise UsageError(f"{stage.label}: name the checkpoint too: torch:{recipe.name}@FILE")
+    module = recipe.build()
+    recipe.load(module, stage.path)
+    return TorchSession(module, recipe.inputs, recipe.outputs)

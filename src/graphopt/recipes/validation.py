@@ -1,0 +1,71 @@
+"""Join what a user named as stages to the comparison."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from graphopt.core.comparison import FLOAT32_REORDERED, Tolerance
+from graphopt.core.errors import UsageError
+from graphopt.recipes.samples import feeds_for
+from graphopt.recipes.stages import RUN_STAGES, Stage, parse_stage
+from graphopt.validate.report import ComparisonReport
+from graphopt.validate.stages import compare_sessions
+
+
+def validate_stages(
+    texts: Sequence[str],
+    *,
+    data: Path | None = None,
+    count: int = 8,
+    recipe_name: str = "",
+    tolerance: Tolerance | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ComparisonReport:
+    """Compare the first stage with all others.
+
+    Args:
+        texts: stages as users name them; a single run folder stands for all its stages.
+        data: inputs; see ``recipes.samples.feeds_for``.
+        count: at most so many samples.
+        recipe_name: for files without a sidecar.
+        tolerance: None takes the recipe's, else that of reordered float32 sums.
+        on_progress: told samples done and their total.
+
+    Raises:
+        UsageError: fewer than two stages, or a stage that cannot run.
+    """
+    stages = _stages(texts, recipe_name)
+    recipe = next((stage.recipe for stage in stages if stage.recipe), None)
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(stage.open()) for stage in stages]
+        golden = next((place for stage in stages if (place := _golden(stage))), None)
+        feeds = feeds_for(sessions[0].inputs, data=data, recipe=recipe, golden=golden, count=count)
+
+        def report_done(done: int) -> None:
+            if on_progress is not None:
+                on_progress(done, len(feeds.samples))
+
+        return compare_sessions(
+            sessions[0],
+            {stage.label: session for stage, session in zip(stages[1:], sessions[1:], strict=True)},
+            feeds.samples,
+            tolerance or (recipe.tolerance if recipe else FLOAT32_REORDERED),
+            reference_name=stages[0].label,
+            sample_kind=feeds.kind,
+            on_progress=report_done,
+        )
+
+
+def _stages(texts: Sequence[str], recipe_name: str) -> list[Stage]:
+    if len(texts) == 1 and (Path(texts[0]) / "run.json").is_file():
+        texts = [f"{texts[0]}#{name}" for name in RUN_STAGES]
+    if len(texts) < 2:
+        raise UsageError("validate compares at least two stages: graphopt validate A B")
+    if len(set(texts)) < len(texts):
+        raise UsageError("a stage is named twice; comparing it with itself says nothing")
+    return [parse_stage(text, recipe_name=recipe_name) for text in texts]
+
+
+def _golden(stage: Stage) -> Path | None:
+    place = stage.path.parent / "golden.npz" if stage.path is not None else None
+    return place if place is not None and place.is_file() else None

@@ -1,0 +1,152 @@
+"""All passes: found by name, built from steps, described for lists and pages."""
+
+import dataclasses
+import inspect
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from graphopt.core.discovery import find_class, names_in
+from graphopt.surgery.graph_pass import Pass
+from graphopt.surgery.options import option_types, plain, type_text, typed_options
+from graphopt.surgery.steps import PassStep
+
+PACKAGE = "graphopt.surgery.passes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionInfo:
+    """One option of a pass.
+
+    Attributes:
+        name: as typed.
+        type: in words.
+        default: as typed; None when the option must be given.
+        doc: one sentence; empty when undocumented.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    doc: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassInfo:
+    """A pass in a list.
+
+    Attributes:
+        name: as typed.
+        effect: ``exact``, ``approximate`` or ``target only``.
+        bound: of an approximate pass, in words.
+        summary: first line of its description.
+        why: the reason to have it.
+        before: the graph it looks for.
+        after: what it makes of it.
+        options: in the order of declaration.
+    """
+
+    name: str
+    effect: str
+    bound: str
+    summary: str
+    why: str
+    before: str
+    after: str
+    options: tuple[OptionInfo, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for ``--json``."""
+        return dataclasses.asdict(self)
+
+
+def pass_names() -> tuple[str, ...]:
+    """Return the names of all passes, importing none."""
+    return names_in(PACKAGE)
+
+
+def find_pass(name: str) -> type[Pass]:
+    """Return the class of a pass.
+
+    Raises:
+        UsageError: there is none of that name; the message offers the nearest.
+    """
+    return find_class(PACKAGE, name, Pass, kind="pass")
+
+
+def make_pass(step: PassStep) -> Pass:
+    """Build the pass of a step.
+
+    Raises:
+        UsageError: an unknown pass or option, a missing option, or a value of the wrong type.
+    """
+    cls = find_pass(step.name)
+    return cls(**typed_options(step.name, cls, step.options))
+
+
+def options_of(item: Pass) -> dict[str, Any]:
+    """Return the options of a pass as plain data."""
+    if not dataclasses.is_dataclass(item):
+        return {}
+    return {field.name: plain(getattr(item, field.name)) for field in dataclasses.fields(item)}
+
+
+def describe_passes() -> tuple[PassInfo, ...]:
+    """Describe every pass, sorted by name."""
+    return tuple(describe_pass(find_pass(name)) for name in pass_names())
+
+
+def describe_pass(cls: type[Pass]) -> PassInfo:
+    """Describe one pass from its class and docstring."""
+    doc = inspect.getdoc(cls) or ""
+    return PassInfo(
+        name=cls.name,
+        effect=cls.effect.value,
+        bound=cls.bound,
+        summary=doc.partition("\n")[0].strip(),
+        why=_part(doc, "Why"),
+        before=_part(doc, "Before"),
+        after=_part(doc, "After"),
+        options=_options(cls, doc),
+    )
+
+
+def _part(doc: str, word: str) -> str:
+    """Return what follows ``word:`` up to the next such word, section or empty line."""
+    match = re.search(
+        rf"\b{word}:(.*?)(?=\b(?:Why|Before|After|Attributes|Args|Raises):|\n\s*\n|\Z)", doc, re.S
+    )
+    return " ".join(match[1].split()) if match else ""
+
+
+def _options(cls: type[Pass], doc: str) -> tuple[OptionInfo, ...]:
+    kinds = option_types(cls)
+    defaults = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return tuple(
+        OptionInfo(
+            name=name, type=type_text(kind), default=_default(defaults[name]), doc=_option_doc(doc, name)
+        )
+        for name, kind in kinds.items()
+    )
+
+
+def _default(field: "dataclasses.Field[Any]") -> str | None:
+    if field.default is not dataclasses.MISSING:
+        value = plain(field.default)
+    elif field.default_factory is not dataclasses.MISSING:
+        value = plain(field.default_factory())
+    else:
+        return None
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _option_doc(doc: str, name: str) -> str:
+    section = re.search(r"^Attributes:\n((?:[ \t]+.*\n?|\n)*)", doc, re.M)
+    if not section:
+        return ""
+    entry = re.search(rf"^([ \t]+){name}:(.*\n?(?:\1[ \t]+.*\n?)*)", section[1], re.M)
+    return " ".join(entry[2].split()) if entry else ""

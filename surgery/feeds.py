@@ -1,0 +1,164 @@
+"""Inputs that fit two models at once, also when a pass changed the batch size between them.
+
+A model with a fixed batch gets a larger feed in pieces of its own size; the outputs of the pieces
+are joined along axis 0. So a graph of batch 1 and its rewrite to batch 4 see the same samples.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.core.samples import DYNAMIC_SIZE, structured_feeds
+from graphopt.core.tensors import Array, Dim, TensorSpec
+
+Feeds = Mapping[str, Array]
+SEEDS = (0, 1)
+
+
+@dataclass(frozen=True)
+class SharedInputs:
+    """The inputs of two models, in sizes that both can be run with.
+
+    Attributes:
+        specs: static; axis 0 holds whole batches of both models.
+    """
+
+    specs: tuple[TensorSpec, ...]
+
+    def seeded(self, seeds: Sequence[int] = SEEDS) -> tuple[Feeds, ...]:
+        """Return one structured feed per seed."""
+        return tuple(structured_feeds(self.specs, seed=seed) for seed in seeds)
+
+    def regroup(self, feeds: Sequence[Feeds]) -> tuple[Feeds, ...]:
+        """Return samples given in any batch size as feeds that both models can be run with.
+
+        Samples are joined along axis 0 and cut anew; the last feed is filled up from the first.
+
+        Raises:
+            UsageError: an input is missing or of another shape.
+        """
+        for feed in feeds:
+            self._check(feed)
+        if all(self._fits(feed) for feed in feeds):
+            return tuple(feeds)
+        wanted = {spec.name: _rows(spec) for spec in self.specs if spec.shape}
+        joined = {name: _join([feed[name] for feed in feeds], size) for name, size in wanted.items()}
+        count = max(len(joined[name]) // size for name, size in wanted.items() if len(feeds[0][name]) % size)
+        single = {spec.name: feeds[0][spec.name] for spec in self.specs if not spec.shape}
+        return tuple(
+            {**single, **{name: _cut(array, wanted[name], i) for name, array in joined.items()}}
+            for i in range(count)
+        )
+
+    def _check(self, feed: Feeds) -> None:
+        for spec in self.specs:
+            if spec.name not in feed:
+                raise UsageError(f"the samples lack input {spec.name}; they have {sorted(feed)}")
+            given = feed[spec.name].shape
+            if len(given) != len(spec.shape) or given[1:] != spec.shape[1:]:
+                raise UsageError(
+                    f"the samples for input {spec.name} are of shape {list(given)}, the model takes "
+                    f"{spec.shape_text}"
+                )
+
+    def _fits(self, feed: Feeds) -> bool:
+        return all(len(feed[spec.name]) % _rows(spec) == 0 for spec in self.specs if spec.shape)
+
+
+def shared_inputs(reference: Sequence[TensorSpec], candidate: Sequence[TensorSpec]) -> SharedInputs:
+    """Work out sizes of inputs that both models can be run with.
+
+    An input that the candidate lost is kept for the reference.
+
+    Raises:
+        PreconditionError: the reference lacks an input, or a size other than the batch differs.
+    """
+    known = {spec.name: spec for spec in reference}
+    present = {spec.name for spec in candidate}
+    specs = []
+    for spec in (*candidate, *(spec for spec in reference if spec.name not in present)):
+        if spec.name not in known:
+            raise PreconditionError(f"input {spec.name} is not an input of the source")
+        other = known[spec.name].shape
+        if len(other) != len(spec.shape):
+            raise PreconditionError(
+                f"input {spec.name} has rank {len(spec.shape)}, in the source {len(other)}"
+            )
+        sizes: list[Dim] = []
+        for axis, (now, then) in enumerate(zip(spec.shape, other, strict=True)):
+            size = _batch(now, then) if axis == 0 else _size(now, then)
+            if size is None:
+                raise PreconditionError(
+                    f"input {spec.name} is {spec.shape_text}, in the source {known[spec.name].shape_text}: "
+                    "no input fits both"
+                )
+            sizes.append(size)
+        specs.append(TensorSpec(name=spec.name, shape=tuple(sizes), dtype=known[spec.name].dtype))
+    return SharedInputs(tuple(specs))
+
+
+def split_feed(inputs: Sequence[TensorSpec], feed: Feeds) -> tuple[Feeds, ...]:
+    """Cut a feed into pieces of a model's own fixed batch, in the model's own dtypes.
+
+    Args:
+        inputs: of the model; inputs of the feed that it lacks are left out.
+        feed: axis 0 of each array is a multiple of the model's size there.
+    """
+    feed = {spec.name: _cast(feed[spec.name], spec.dtype) for spec in inputs}
+    pieces = 1
+    for spec in inputs:
+        own = spec.shape[0] if spec.shape else None
+        if isinstance(own, int) and own and len(feed[spec.name]) != own:
+            pieces = max(pieces, len(feed[spec.name]) // own)
+    if pieces == 1:
+        return (feed,)
+    return tuple(
+        {spec.name: _piece(spec, feed[spec.name], i, pieces) for spec in inputs} for i in range(pieces)
+    )
+
+
+def _piece(spec: TensorSpec, array: Array, index: int, pieces: int) -> Array:
+    own = spec.shape[0] if spec.shape else None
+    if not spec.shape or own == len(array):
+        return array  # the same for every piece
+    size = len(array) // pieces
+    return array[index * size : (index + 1) * size]
+
+
+def _cast(array: Array, dtype: str) -> Array:
+    try:
+        return array.astype(np.dtype(dtype), copy=False)
+    except TypeError:
+        return array  # a type that numpy does not know; the session says so if it matters
+
+
+def _batch(now: Dim, then: Dim) -> int | None:
+    if isinstance(now, int):
+        return math.lcm(now, then) if isinstance(then, int) else now
+    return math.lcm(then, DYNAMIC_SIZE) if isinstance(then, int) else DYNAMIC_SIZE
+
+
+def _size(now: Dim, then: Dim) -> int | None:
+    if isinstance(now, int) and isinstance(then, int):
+        return now if now == then else None
+    if isinstance(now, int):
+        return now
+    return then if isinstance(then, int) else DYNAMIC_SIZE
+
+
+def _rows(spec: TensorSpec) -> int:
+    return max(1, spec.shape[0]) if spec.shape and isinstance(spec.shape[0], int) else 1
+
+
+def _join(arrays: list[Array], size: int) -> Array:
+    joined = np.concatenate(arrays)
+    missing = -len(joined) % size
+    return np.concatenate([joined, np.resize(joined, (missing, *joined.shape[1:]))]) if missing else joined
+
+
+def _cut(array: Array, size: int, index: int) -> Array:
+    start = index * size % len(array)
+    return array[start : start + size]

@@ -1,0 +1,165 @@
+"""The pass ``pin_outputs``."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from graphopt.core.discovery import did_you_mean
+from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.surgery.graph_edits import fresh_name, remove_unread
+from graphopt.surgery.graph_pass import Declined, GraphPass, Site
+from graphopt.surgery.graph_queries import graphs_of
+from graphopt.surgery.shape_inference import infer_types, record_types
+
+_PINNED = "graphopt.pinned_as"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinOutputs(GraphPass):
+    """Make these tensors the outputs, in this order, and cut what is dead.
+
+    Why: evaluation code binds outputs by name and order; a tail that only the training framework
+    needs costs time on the device, and its post-processing is often done elsewhere.
+    Before: outputs ``scores, boxes, aux``; ``names=boxes+Softmax_12:0``, ``rename=boxes+probabilities``.
+    After: outputs ``boxes, probabilities``; the branch of ``aux`` is gone.
+
+    Attributes:
+        names: tensors, each by its name or as ``NODE:INDEX`` (``Concat_1487:0``).
+        rename: new names of the same tensors, one each; empty keeps the names.
+    """
+
+    name: ClassVar[str] = "pin_outputs"
+
+    names: tuple[str, ...]
+    rename: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise UsageError("pin_outputs needs names: pin_outputs:names=TENSOR+TENSOR")
+        if self.rename and len(self.rename) != len(self.names):
+            raise UsageError(
+                f"pin_outputs: {len(self.rename)} new names for {len(self.names)} outputs; give one each"
+            )
+        for listed in (self.names, self.rename):
+            if len(set(listed)) != len(listed):
+                raise UsageError(f"pin_outputs: a name is given twice: {', '.join(listed)}")
+
+    def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
+        """Yield one site unless the outputs are as wanted.
+
+        Raises:
+            UsageError: a name is unknown, or a new name is taken by an input.
+            PreconditionError: the dtype of a chosen tensor cannot be inferred.
+        """
+        if self._is_done(model):
+            return
+        chosen = self._chosen(model)
+        final = self._final_names(chosen)
+        if chosen == list(model.graph.outputs) and final == [value.name for value in chosen]:
+            return
+        self._check_new_names(model, chosen, final)
+        _check_types(model, chosen)
+        anchor = next((node for value in chosen if (node := value.producer()) is not None), model.graph[0])
+        before = ", ".join(value.name or "" for value in model.graph.outputs)
+        yield Site(node=anchor, what=f"outputs {before} become {', '.join(final)}")
+
+    def rewrite(self, model: ir.Model, site: Site) -> None:  # noqa: ARG002
+        """Set, rename and reorder the outputs, then remove what none of them needs."""
+        chosen = self._chosen(model)
+        types = infer_types(model)
+        record_types({value: types[value] for value in chosen})
+        dropped = [value for value in model.graph.outputs if value not in chosen]
+        for value, name in zip(chosen, self.names, strict=True):
+            value.meta[_PINNED] = name
+        final = self._final_names(chosen)
+        model.graph.outputs.clear()
+        model.graph.outputs.extend(chosen)
+        remove_unread(model, dropped)
+        _rename(model, chosen, final)
+
+    def output_names(self, model: ir.Model) -> Mapping[str, str] | None:
+        """Map each output of the result to the same tensor's name now; see ``Pass.output_names``."""
+        if self._is_done(model):
+            return None
+        chosen = self._chosen(model)
+        return {new: value.name or "" for new, value in zip(self._final_names(chosen), chosen, strict=True)}
+
+    def _is_done(self, model: ir.Model) -> bool:
+        # The mark tells a finished swap of two names from one still to be made.
+        if [value.meta.get(_PINNED) for value in model.graph.outputs] == list(self.names):
+            return True
+        names = _values_by_name(model)
+        if not self.rename or [value.name for value in model.graph.outputs] != list(self.rename):
+            return False
+        return all(_find(model, name, names) is None for name in self.names)
+
+    def _final_names(self, chosen: list[ir.Value]) -> list[str]:
+        return list(self.rename) if self.rename else [value.name or "" for value in chosen]
+
+    def _chosen(self, model: ir.Model) -> list[ir.Value]:
+        names = _values_by_name(model)
+        chosen = []
+        for name in self.names:
+            value = _find(model, name, names)
+            if value is None:
+                raise UsageError(f"pin_outputs: there is no tensor {name!r}; {_hint(name, model, names)}")
+            if value.producer() is None and not value.is_graph_output():
+                raise UsageError(f"pin_outputs: {name!r} is an input or a constant, which no node makes")
+            chosen.append(value)
+        if len(set(chosen)) != len(chosen):
+            raise UsageError(f"pin_outputs: two of {', '.join(self.names)} are the same tensor")
+        return chosen
+
+    def _check_new_names(self, model: ir.Model, chosen: list[ir.Value], final: list[str]) -> None:
+        fixed = {value.name for value in (*model.graph.inputs, *model.graph.initializers.values())}
+        for name, value in zip(final, chosen, strict=True):
+            if name in fixed and value.name != name:
+                raise UsageError(f"pin_outputs: the new name {name!r} is that of an input or initializer")
+
+
+def _hint(name: str, model: ir.Model, tensors: Mapping[str, ir.Value]) -> str:
+    by_node = (f"{node.name}:{index}" for node in model.graph for index in range(len(node.outputs)))
+    hint = did_you_mean(name, [*tensors, *by_node])
+    return hint if hint.startswith("did") else "list the tensors with: graphopt inspect MODEL"
+
+
+def _values_by_name(model: ir.Model) -> dict[str, ir.Value]:
+    graph = model.graph
+    made = (value for node in graph for value in node.outputs)
+    values = (*graph.inputs, *graph.initializers.values(), *made)
+    return {value.name: value for value in values if value.name}
+
+
+def _find(model: ir.Model, name: str, values: Mapping[str, ir.Value]) -> ir.Value | None:
+    if name in values:
+        return values[name]
+    node_name, _, index = name.rpartition(":")
+    if not node_name or not index.isdecimal():
+        return None
+    node = next((node for node in model.graph if node.name == node_name), None)
+    return node.outputs[int(index)] if node is not None and int(index) < len(node.outputs) else None
+
+
+def _check_types(model: ir.Model, chosen: list[ir.Value]) -> None:
+    types = infer_types(model)
+    for value in chosen:
+        if value.dtype is None and types[value].dtype is None:
+            raise PreconditionError(
+                f"pin_outputs: the dtype of {value.name} cannot be inferred, so it cannot be an output; "
+                "choose a tensor that a standard operator makes"
+            )
+
+
+def _rename(model: ir.Model, chosen: list[ir.Value], final: list[str]) -> None:
+    wanted, mine = set(final), set(chosen)
+    for graph in graphs_of(model):
+        made = (value for node in graph for value in node.outputs)
+        for value in (*graph.inputs, *graph.initializers.values(), *made):
+            if value.name in wanted and value not in mine:
+                value.name = fresh_name(model, f"{value.name}_before")
+    for value in chosen:
+        value.name = None
+    for value, name in zip(chosen, final, strict=True):
+        value.name = name

@@ -1,0 +1,169 @@
+"""Tensors that hold sizes: what is known of their elements, and the shapes that follow from it.
+
+ONNX's inference follows sizes into ``Reshape`` and a few others only. Here they are followed, element
+by element, through the operators that move them, and every node that reads them is inferred again.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from graphopt.surgery.graph_queries import (
+    attribute_int,
+    constant_tensor,
+    input_of,
+    ints_of,
+    is_op,
+)
+from graphopt.surgery.shape_inference import SMALL_BYTES, Inferred, inferred_of, tensor_proto, type_proto
+
+Sizes = tuple[int | None, ...]
+"""The elements of a tensor of rank 0 or 1; None is unknown."""
+
+_INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
+
+
+class SizePropagation:
+    """One walk along main graph and subgraphs that knows more after each node.
+
+    Args:
+        model: is not changed.
+        types: from ``ShapeInference``; refined in place.
+        known: tensors of node outputs that are known already.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        types: dict[ir.Value, Inferred],
+        known: Mapping[ir.Value, ir.TensorProtocol],
+    ) -> None:
+        self._opset = model.opset_imports.get("", 1)
+        self._ir_version = model.ir_version
+        self._types = types
+        self._known = dict(known)
+        self._partial: dict[ir.Value, Sizes] = {}
+        self._improved: set[ir.Value] = set(known)
+        self.found: dict[ir.Value, ir.TensorProtocol] = {}
+        """Outputs all of whose elements are known, apart from ``known``."""
+        for node in model.graph.all_nodes():
+            self._visit(node)
+
+    def _visit(self, node: ir.Node) -> None:
+        if any(value in self._improved for value in node.inputs):
+            self._infer_again(node)
+        sizes = self._sizes_made_by(node)
+        if sizes is None:
+            return
+        output = node.outputs[0]
+        self._partial[output] = sizes
+        if output in self._known or any(size is None for size in sizes):
+            return
+        found = self._types[output]
+        if found.dtype in _INTEGERS and found.static in ((), (len(sizes),)):
+            array = np.array(sizes, dtype=found.dtype.numpy()).reshape(found.static)
+            self.found[output] = self._known[output] = ir.tensor(array)
+            self._improved.add(output)
+
+    def _infer_again(self, node: ir.Node) -> None:
+        dynamic = [value for value in node.outputs if value.name and self._types[value].static is None]
+        if not dynamic or node.domain != "" or not onnx.defs.has(node.op_type, self._opset):
+            return
+        schema = onnx.defs.get_schema(node.op_type, self._opset)
+        inputs = {value.name or "": value for value in node.inputs if value is not None}
+        data = {name: self._small_tensor(value) for name, value in inputs.items()}
+        try:
+            outputs = onnx.shape_inference.infer_node_outputs(
+                schema,
+                ir.serde.serialize_node(node),
+                {name: type_proto(self._types[value]) for name, value in inputs.items()},
+                {name: proto for name, proto in data.items() if proto is not None},
+                opset_imports=[onnx.helper.make_opsetid("", self._opset)],
+                ir_version=self._ir_version,
+            )
+        except onnx.shape_inference.InferenceError:
+            return  # a contradiction is reported by the inference of the whole model
+        for value in dynamic:
+            info = outputs.get(value.name or "")
+            found = inferred_of(info) if info is not None else None
+            if found is not None and _sizes_told(found) > _sizes_told(self._types[value]):
+                self._types[value] = found
+                self._improved.add(value)
+
+    def _small_tensor(self, value: ir.Value) -> onnx.TensorProto | None:
+        tensor = self._known.get(value) or constant_tensor(value)
+        return None if tensor is None or tensor.nbytes > SMALL_BYTES else tensor_proto(tensor, value.name)
+
+    def _sizes_made_by(self, node: ir.Node) -> Sizes | None:
+        if is_op(node, "Shape"):
+            return self._shape(node)
+        if is_op(node, "Size"):
+            source = input_of(node, 0)
+            static = self._types[source].static if source is not None else None
+            return None if static is None else (math.prod(static),)
+        if is_op(node, "Gather"):
+            return self._gather(node)
+        if is_op(node, "Slice"):
+            return self._slice(node)
+        if is_op(node, "Concat"):
+            parts = [self._sizes(value) for value in node.inputs]
+            return tuple(size for part in parts if part for size in part) if None not in parts else None
+        if is_op(node, "Cast") and attribute_int(node, "to", 0) not in _INTEGERS:
+            return None
+        if is_op(node, "Identity", "Cast", "Unsqueeze", "Squeeze") and self._rank(node.outputs[0]) in (0, 1):
+            return self._sizes(input_of(node, 0))
+        return None
+
+    def _sizes(self, value: ir.Value | None) -> Sizes | None:
+        if value is None or value in self._partial or value not in self._types:
+            return self._partial.get(value) if value is not None else None
+        rank, dtype = self._rank(value), self._types[value].dtype
+        if rank not in (0, 1) or dtype not in _INTEGERS:
+            return None
+        tensor = self._known.get(value) or constant_tensor(value)
+        if tensor is not None and tensor.nbytes <= SMALL_BYTES:
+            return tuple(int(item) for item in tensor.numpy().ravel())
+        static = self._types[value].static
+        return None if static is None or sum(static) > SMALL_BYTES else (None,) * int(np.prod(static))
+
+    def _rank(self, value: ir.Value) -> int | None:
+        found = self._types.get(value)
+        return None if found is None or found.shape is None else len(found.shape)
+
+    def _shape(self, node: ir.Node) -> Sizes | None:
+        source = input_of(node, 0)
+        found = self._types.get(source) if source is not None else None
+        if found is None or found.shape is None:
+            return None
+        sizes = tuple(size if isinstance(size, int) else None for size in found.shape)
+        end = node.attributes.get("end")
+        # Python's slices clamp and count from the end just as start and end do.
+        return sizes[attribute_int(node, "start", 0) : None if end is None else end.as_int()]
+
+    def _gather(self, node: ir.Node) -> Sizes | None:
+        sizes, chosen = self._sizes(input_of(node, 0)), self._sizes(input_of(node, 1))
+        if sizes is None or chosen is None or self._rank(node.outputs[0]) not in (0, 1):
+            return None
+        if any(index is None or not -len(sizes) <= index < len(sizes) for index in chosen):
+            return None
+        return tuple(sizes[index] for index in chosen if index is not None)
+
+    def _slice(self, node: ir.Node) -> Sizes | None:
+        sizes = self._sizes(input_of(node, 0))
+        if self._opset < 10:
+            starts, ends = (list(node.attributes[name].as_ints()) for name in ("starts", "ends"))
+            steps: list[int] | None = [1]
+        else:
+            given = [ints_of(input_of(node, index)) for index in (1, 2)]
+            starts, ends = (item or [] for item in given)
+            steps = [1] if input_of(node, 4) is None else ints_of(input_of(node, 4))
+        if sizes is None or len(starts) != 1 or len(ends) != 1 or not steps or steps[0] < 1:
+            return None
+        return sizes[starts[0] : ends[0] : steps[0]]
+
+
+def _sizes_told(found: Inferred) -> int:
+    return -1 if found.shape is None else sum(isinstance(size, int) for size in found.shape)

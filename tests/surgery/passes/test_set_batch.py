@@ -1,0 +1,230 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.surgery.passes.set_batch import SetBatch
+from graphopt.surgery.running import run_pass
+
+Build = Callable[..., ir.Model]
+
+
+def graph(body: str, *, inputs: str = "float[1,3,4,6] x", output: str = "float[1,p] y", opset: int = 13) -> str:
+    return f'<ir_version: 8, opset_import: ["" : {opset}]> g ({inputs}) => ({output}) {body}'
+
+
+@pytest.fixture
+def check(model_of: Build, run_model: Any) -> Callable[..., ir.Model]:
+    """A function that sets the batch and compares with the model before, sample by sample."""
+
+    def check(text: str, size: int, weights: tuple[str, ...] = (), **options: Any) -> ir.Model:
+        model, report = run_pass(model_of(text, weights), SetBatch(size=size, **options))
+        assert report.modified
+        rng = np.random.default_rng(11)
+        feeds = {
+            value.name: rng.standard_normal([int(d) for d in value.shape]).astype(np.float32)
+            for value in model.graph.inputs
+        }
+        together = run_model(model, feeds)
+        original = model_of(text, weights)
+        old = [value.shape[0] for value in original.graph.inputs]
+        step = old[0] if isinstance(old[0], int) else 1
+        for start in range(0, size - step + 1, step):
+            piece = {name: array[start : start + step] for name, array in feeds.items()}
+            for name, expected in run_model(model_of(text, weights), piece).items():
+                got = together[name][start : start + step]
+                np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+        for value in model.graph.outputs:
+            assert value.shape is not None
+            assert value.shape[0] == size
+        _, again = run_pass(model, SetBatch(size=size, **options))
+        assert not again.modified
+        return model
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("body", "output"),
+    [
+        ("{ a = Relu (x) y = GlobalAveragePool (a) }", "float[1,3,1,1] y"),
+        ("<int64[2] s = {1, -1}> { y = Reshape (x, s) }", "float[1,72] y"),
+        ("<int64[2] s = {1, 72}> { y = Reshape (x, s) }", "float[1,72] y"),
+        ("<int64[2] s = {-1, 72}> { y = Reshape (x, s) }", "float[1,72] y"),
+        ("<int64[2] s = {0, -1}> { y = Reshape (x, s) }", "float[1,72] y"),
+        (
+            """<int64[2] s = {-1, 6}, int64[2] t = {1, 72}> {
+                a = Reshape (x, s) b = Softmax (a) y = Reshape (b, t) }""",
+            "float[1,72] y",
+        ),
+        # An attention block: heads out, product, heads in.
+        (
+            """<int64[4] s = {1, 12, 2, 3}, int64[3] t = {1, 12, 6}> {
+                r = Reshape (x, s) q = Transpose <perm = [0, 2, 1, 3]> (r) k = Transpose <perm = [0, 2, 3, 1]> (r)
+                m = MatMul (q, k) p = Softmax <axis = -1> (m) v = MatMul (p, q)
+                w = Transpose <perm = [0, 2, 1, 3]> (v) y = Reshape (w, t)
+            }""",
+            "float[1,12,6] y",
+        ),
+        (
+            "<float[0] e = {}, int64[4] s = {1, 3, 8, 12}> "
+            '{ y = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric"> (x, e, e, s) }',
+            "float[1,3,8,12] y",
+        ),
+        (
+            "<int64[4] s = {1, 3, 4, 6}> { a = ReduceMean <axes = [3]> (x) y = Expand (a, s) }",
+            "float[1,3,4,6] y",
+        ),
+        ("{ s = Shape (x) a = Relu (x) y = Reshape (a, s) }", "float[1,3,4,6] y"),
+        (
+            """<int64 zero = {0}, int64[1] m = {-1}, int64[1] ax = {0}> {
+                s = Shape (x) n = Gather (s, zero) u = Unsqueeze (n, ax) c = Concat <axis = 0> (u, m)
+                y = Reshape (x, c) }""",
+            "float[1,72] y",
+        ),
+        (
+            """<float[1,1,1,6] token = {1,2,3,4,5,6}, int64 zero = {0}, int64[1] ax = {0},
+                int64[3] rest = {1,4,6}> {
+                s = Shape (x) n = Gather (s, zero) u = Unsqueeze (n, ax) c = Concat <axis = 0> (u, rest)
+                t = Expand (token, c) y = Concat <axis = 1> (t, x) }""",
+            "float[1,4,4,6] y",
+        ),
+        ("<int64[1] ax = {0}> { a = Unsqueeze (x, ax) b = Neg (a) y = Squeeze (b, ax) }", "float[1,3,4,6] y"),
+        (
+            "{ a = Transpose <perm = [3, 2, 1, 0]> (x) b = Flatten <axis = 3> (a) y = Transpose (b) }",
+            "float[1,72] y",
+        ),
+        (
+            "<int64 i = {1}> { a = Gather <axis = 1> (x, i) y = ArgMax <axis = 2, keepdims = 0> (a) }",
+            "int64[1,4] y",
+        ),
+        ("<int64[1] k = {2}> { y, i = TopK <axis = 3> (x, k) }", "float[1,3,4,2] y"),
+    ],
+)
+@pytest.mark.parametrize("size", [4, 5])
+def test_each_sample_is_treated_as_before(check: Any, body: str, output: str, size: int) -> None:
+    check(graph(body, output=output), size)
+
+
+def test_a_classifier_with_weights(check: Any) -> None:
+    text = graph(
+        """<int64[2] s = {1, 30}> {
+            c = Conv <pads = [1,1,1,1], strides = [2,2]> (x, w, b) r = Relu (c)
+            f = Reshape (r, s) d = Gemm (f, k, e) y = Softmax (d)
+        }""",
+        inputs="float[1,3,4,6] x, float[5,3,3,3] w, float[5] b, float[30,7] k, float[7] e",
+    )
+    model = check(text, 8, ("w", "b", "k", "e"))
+    assert "s" not in model.graph.initializers
+
+
+def test_a_batch_of_two_can_become_six_or_one(check: Any) -> None:
+    body = "<int64[2] s = {2, -1}> { a = Relu (x) y = Reshape (a, s) }"
+    check(graph(body, inputs="float[2,3,4,6] x", output="float[2,72] y"), 6)
+
+
+def test_a_symbolic_batch_becomes_a_number(check: Any) -> None:
+    text = graph("{ a = Relu (x) y = Flatten (a) }", inputs="float[N,3,4,6] x", output="float[N,72] y")
+    model = check(text, 3)
+    assert list(model.graph.inputs[0].shape or ()) == [3, 3, 4, 6]
+
+
+def test_inputs_can_be_named(check: Any, model_of: Build) -> None:
+    text = graph("{ y = Mul (x, scale) }", inputs="float[1,3] x, float[3] scale", output="float[1,3] y")
+    with pytest.raises(PreconditionError, match="do not agree on a batch"):
+        run_pass(model_of(text), SetBatch(size=4))
+    model, _ = run_pass(model_of(text), SetBatch(size=4, inputs=("x",)))
+    assert list(model.graph.outputs[0].shape or ()) == [4, 3]
+
+
+def test_a_constant_that_others_read_too_is_not_changed(model_of: Build, run_model: Any) -> None:
+    body = """<int64[2] s = {1, 72}> {
+        a = Reshape (x, s) t = Cast <to = 1> (s) u = ReduceSum <keepdims = 0> (t) y = Add (a, u) }"""
+    model, _ = run_pass(model_of(graph(body)), SetBatch(size=4))
+    assert model.graph.initializers["s"].const_value is not None
+    assert model.graph.initializers["s"].const_value.numpy().tolist() == [1, 72]
+    assert run_model(model)["y"].shape == (4, 72)
+
+
+@pytest.mark.parametrize(
+    ("body", "output", "reason"),
+    [
+        (
+            "<int64[3] s = {3, 4, 6}> { a = Reshape (x, s) y = Softmax <axis = 0> (a) }",
+            "float[3,4,6] y",
+            "Softmax y",
+        ),
+        ("<int64[1] ax = {0}> { y = Squeeze (x, ax) }", "float[3,4,6] y", "Squeeze y .* removes the batch axis"),
+        ("{ y = Squeeze (x) }", "float[3,4,6] y", "no axes are given"),
+        ("{ y = ReduceMean (x) }", "float[1,1,1,1] y", "reduces over all axes, the batch included"),
+        ("<int64 i = {0}> { y = Gather (x, i) }", "float[3,4,6] y", "Gather y .* along the batch axis 0"),
+        ("{ y = Softmax <axis = 0> (x) }", "float[1,3,4,6] y", "Softmax y .* along the batch axis"),
+        ("{ y = Concat <axis = 0> (x, x) }", "float[2,3,4,6] y", "Concat y .* along the batch axis"),
+        ("{ y = Einsum <equation = \"abcd->abcd\"> (x) }", "float[1,3,4,6] y", "nothing is known of how Einsum"),
+        (
+            "<float[1,1,1,2] w = {1, 2}, int64[4] t = {1, 1, 4, 3}> "
+            "{ v = Tile (w, t) y = Concat <axis = 1> (x, v) }",
+            "float[1,4,4,6] y",
+            "Concat y .* tensors of a fixed batch",
+        ),
+        (
+            "{ s = Shape (x) n = Cast <to = 1> (s) z = ReduceProd <keepdims = 0> (n) y = Mul (x, z) }",
+            "float[1,3,4,6] y",
+            "depends on the size of the batch",
+        ),
+        (
+            "<int64[2] s = {12, 6}, int64[2] t = {6, 12}> "
+            "{ a = Reshape (x, s) b = Transpose (a) y = MatMul (b, a) }",
+            "float[6,6] y",
+            "MatMul y .* sums over the batch axis",
+        ),
+        ("{ a = ReduceMean <axes = [0], keepdims = 0> (x) y = Relu (a) }", "float[3,4,6] y", "ReduceMean a"),
+        ("{ y = Transpose <perm = [1, 0, 2, 3]> (x) }", "float[3,1,4,6] y", "output y does not have the batch"),
+        ("<float[1,2] w = {1,2}> { y = Exp (w) }", "float[1,2] y", "output y does not have the batch"),
+        ("{ n = NonZero (x) y = Transpose (n) }", "int64[k,4] y", "NonZero n"),
+    ],
+)
+def test_a_node_that_mixes_samples_is_named(model_of: Build, body: str, output: str, reason: str) -> None:
+    model = model_of(graph(body, output=output))
+    before = str(model)
+    with pytest.raises(PreconditionError, match=reason):
+        run_pass(model, SetBatch(size=4))
+    assert str(model) == before
+
+
+def test_samples_that_are_torn_apart_are_refused(model_of: Build) -> None:
+    text = graph(
+        "<int64[2] s = {4, 3}> { y = Reshape (x, s) }", inputs="float[3,4] x", output="float[4,3] y"
+    )
+    with pytest.raises(PreconditionError, match="tears the samples of a batch apart"):
+        run_pass(model_of(text), SetBatch(size=6))
+
+
+def test_a_constant_of_the_old_batch_is_refused(model_of: Build) -> None:
+    text = graph(
+        "<float[2,3] w = {1,2,3,4,5,6}> { y = Add (x, w) }", inputs="float[2,3] x", output="float[2,3] y"
+    )
+    with pytest.raises(PreconditionError, match="w has a fixed size of 2 along the batch"):
+        run_pass(model_of(text), SetBatch(size=4))
+
+
+def test_a_batch_that_reaches_a_subgraph_is_refused(model_of: Build) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[1,3] x) => (float[1,3] y) <bool flag = {1}> {
+            y = If (flag) <
+                then_branch = t () => (float[1,3] p) { p = Neg (x) },
+                else_branch = e () => (float[1,3] q) { q = Exp (x) }
+            >
+        }"""
+    with pytest.raises(PreconditionError, match="If y does not allow another batch"):
+        run_pass(model_of(text), SetBatch(size=2))
+
+
+def test_wrong_options(model_of: Build) -> None:
+    with pytest.raises(UsageError, match="size must be at least 1"):
+        SetBatch(size=0)
+    with pytest.raises(UsageError, match="no input 'z'"):
+        run_pass(model_of(graph("{ y = Flatten (x) }")), SetBatch(size=2, inputs=("z",)))

@@ -1,0 +1,124 @@
+"""Compare stages: the same inputs through a reference and its candidates, output by output."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from graphopt.core.comparison import TensorComparison, Tolerance, compare_outputs, merge_samples
+from graphopt.core.errors import UsageError
+from graphopt.core.session import Session
+from graphopt.core.tensors import Array, TensorSpec
+from graphopt.validate.batches import run_in_batches
+from graphopt.validate.report import CandidateComparison, ComparisonReport, OutputComparison, SignFlips
+
+
+def compare_sessions(
+    reference: Session,
+    candidates: Mapping[str, Session],
+    samples: Iterable[Mapping[str, Array]],
+    tolerance: Tolerance,
+    *,
+    sample_kind: str,
+    reference_name: str = "reference",
+    outputs: tuple[TensorSpec, ...] = (),
+    on_progress: Callable[[int], None] | None = None,
+) -> ComparisonReport:
+    """Run every sample through all sessions and compare each candidate with the reference.
+
+    A session whose fixed batch differs from a sample's is fed in batches of its own. Nothing is
+    skipped: NaN, another shape or dtype, and a missing output are failures in the report.
+
+    Args:
+        reference: what is right by definition; runs first on each sample.
+        candidates: sessions by the name shown in the report.
+        samples: one array [n, ...] per input and sample; consumed once, never held together.
+        tolerance: allowed difference, for every output.
+        sample_kind: what the samples are, in words; printed with the verdict.
+        reference_name: shown in the report.
+        outputs: specs with roles, from a recipe or a sidecar; a role ``attributes`` adds a count of
+            flipped signs. Empty: as the reference session declares them.
+        on_progress: called with the number of samples done.
+
+    Raises:
+        UsageError: no candidate, no sample, or a candidate with other inputs than the reference.
+    """
+    if not candidates:
+        raise UsageError("nothing to compare: give at least one candidate stage besides the reference")
+    for name, session in candidates.items():
+        _check_inputs(reference, session, candidate=name, reference_name=reference_name)
+    tallies = {name: _Tally(outputs or reference.outputs) for name in candidates}
+    count = 0
+    for feeds in samples:
+        expected = run_in_batches(reference, feeds)
+        for name, session in candidates.items():
+            tallies[name].add(expected, run_in_batches(session, feeds), tolerance)
+        count += 1
+        if on_progress is not None:
+            on_progress(count)
+    if count == 0:
+        raise UsageError(f"nothing was compared: there are no samples ({sample_kind})")
+    return ComparisonReport(
+        reference=reference_name,
+        candidates=tuple(
+            CandidateComparison(name=name, outputs=tally.outputs()) for name, tally in tallies.items()
+        ),
+        samples=count,
+        sample_kind=sample_kind,
+        tolerance=tolerance,
+    )
+
+
+class _Tally:
+    """What one candidate has shown so far."""
+
+    def __init__(self, specs: tuple[TensorSpec, ...]) -> None:
+        self._roles = {spec.name: spec.role for spec in specs}
+        self._results: list[tuple[TensorComparison, ...]] = []
+        self._flips: dict[str, SignFlips] = {}
+
+    def add(self, expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance) -> None:
+        self._results.append(compare_outputs(expected, got, tolerance))
+        for name, array in expected.items():
+            if self._roles.get(name) != "attributes" or name not in got or got[name].shape != array.shape:
+                continue
+            before = self._flips.get(name, SignFlips(flipped=0, decisions=0))
+            self._flips[name] = SignFlips(
+                flipped=before.flipped + count_sign_flips(array, got[name]),
+                decisions=before.decisions + array.size,
+            )
+
+    def outputs(self) -> tuple[OutputComparison, ...]:
+        return tuple(
+            OutputComparison(
+                tensor=tensor, role=self._roles.get(tensor.name, ""), flips=self._flips.get(tensor.name)
+            )
+            for tensor in merge_samples(self._results)
+        )
+
+
+def count_sign_flips(reference: Array, candidate: Array) -> int:
+    """Return how many logits are above zero on one side only; NaN counts as not above.
+
+    Args:
+        reference: logits of any shape.
+        candidate: same shape.
+    """
+    positive = np.asarray(reference, dtype=np.float64) > 0
+    return int(np.count_nonzero(positive != (np.asarray(candidate, dtype=np.float64) > 0)))
+
+
+def _check_inputs(reference: Session, session: Session, *, candidate: str, reference_name: str) -> None:
+    wanted = {spec.name: spec for spec in reference.inputs}
+    found = {spec.name: spec for spec in session.inputs}
+    if wanted.keys() != found.keys():
+        raise UsageError(
+            f"{candidate} cannot be compared with {reference_name}: its inputs are {sorted(found)}, "
+            f"the reference's are {sorted(wanted)}; inputs are matched by name"
+        )
+    for name, spec in wanted.items():
+        other = found[name]
+        if other.dtype != spec.dtype or len(other.shape) != len(spec.shape):
+            raise UsageError(
+                f"{candidate} cannot be compared with {reference_name}: input {name} is {other.dtype} "
+                f"{other.shape_text}, in the reference {spec.dtype} {spec.shape_text}"
+            )
