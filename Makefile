@@ -1,12 +1,12 @@
 # Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-core lint bench clean
 .DELETE_ON_ERROR:
 
 # torch 2.13.0 first: asked for by another package, pip may fetch a CUDA build of gigabytes.
@@ -31,6 +31,14 @@ demo: $(VENV)/installed-run
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 2 -q $(PYTEST_ARGS)
 
+# The core on another Python, without torch: make test-core PYTHON=python3.13
+CORE := .venv-core
+test-core:
+	rm -rf $(CORE)
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -e . pytest hypothesis
+	$(CORE)/bin/python -m pytest -q -m 'not slow and not torch' tests/core tests/surgery tests/runtime tests/compile $(PYTEST_ARGS)
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,4 +48,4 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/apply_deepmar.py
 
 clean:
-	rm -rf $(VENV) $(OUT)
+	rm -rf $(VENV) $(CORE) $(OUT)

@@ -164,7 +164,7 @@ class _Tracker:
 
     def _run(self, node: ir.Node, which: int) -> dict[ir.Value, Array]:
         def tensor_of(value: ir.Value) -> ir.TensorProtocol | None:
-            return ir.tensor(self.pairs[value][which]) if value in self.pairs else constant_tensor(value)
+            return ir.Tensor(self.pairs[value][which]) if value in self.pairs else constant_tensor(value)
 
         batch = ConstantBatch([node], tensor_of, self.model.opset_imports.get(ONNX_DOMAIN, 1))
         try:

@@ -179,7 +179,7 @@ class ConstantFolder:
             self._compute(ready[:half], types, opset)
             self._compute(ready[half:], types, opset)
             return
-        self.known.update((value, ir.tensor(array)) for value, array in arrays.items())
+        self.known.update((value, ir.Tensor(array)) for value, array in arrays.items())
         self._folded.update(ready)
         self._done.update(value for node in ready for value in node.outputs)
 

@@ -123,7 +123,7 @@ def _dry_run(
     facts = _facts_of(source, state.model)
     for planned in plan:
         progress(planned.item.name)
-        done = state.run(planned.item)
+        done = state.run(planned)
         if promise := planned.broken_promise(done, state.model):
             state.reports[-1] = dataclasses.replace(done, warning=promise)
     off = Verification(mode=Verify.OFF, status=Status.OFF, reason="dry run")

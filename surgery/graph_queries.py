@@ -190,7 +190,7 @@ def _tensor_of_constant(node: ir.Node) -> ir.TensorProtocol | None:
             tensor: ir.TensorProtocol = attribute.value  # as_tensor() checks a protocol, which is slow
             return tensor
         if name in ("value_int", "value_ints"):
-            return ir.tensor(np.array(attribute.value, dtype=np.int64))
+            return ir.Tensor(np.array(attribute.value, dtype=np.int64))
         if name in ("value_float", "value_floats"):
-            return ir.tensor(np.array(attribute.value, dtype=np.float32))
+            return ir.Tensor(np.array(attribute.value, dtype=np.float32))
     return None

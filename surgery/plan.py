@@ -1,7 +1,7 @@
 """The passes of one rewrite, what their steps promise, and a model on its way through them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +29,11 @@ class Planned:
     item: Pass
     step: PassStep | None = None
 
+    def expected(self, model: ir.Model) -> int | None:
+        """Return how many sites the step promises for graphs of this producer; None promises nothing."""
+        producer = f"{model.producer_name or ''} {model.producer_version or ''}".strip()
+        return self.step.expected_count(producer) if self.step else None
+
     def broken_promise(self, report: PassReport, model: ir.Model) -> str:
         """Return how the number of sites differs from what the step promises; empty when it does not.
 
@@ -36,8 +41,7 @@ class Planned:
             report: of this pass.
             model: after it; the producer and the lineage are those of the source.
         """
-        producer = f"{model.producer_name or ''} {model.producer_version or ''}".strip()
-        expected = self.step.expected_count(producer) if self.step else None
+        expected = self.expected(model)
         if expected is None or len(report.applied) == expected:
             return ""
         declined = "; ".join(f"{item.node} ({item.op_type}): {item.why}" for item in report.declined)
@@ -82,19 +86,22 @@ class State:
         names = {value.name or "": value.name or "" for value in model.graph.outputs}
         state = cls(model, names, frozenset(faults(model)))
         for planned in plan:
-            state.run(planned.item)
+            state.run(planned)
         return state
 
-    def run(self, item: Pass) -> PassReport:
-        """Run one more pass.
+    def run(self, planned: Planned) -> PassReport:
+        """Run one more pass; that it matched nothing is no surprise where just that was promised.
 
         Raises:
             VerificationError: the pass broke the graph or did not do what it reports.
             PreconditionError: the model does not meet what the pass needs.
         """
+        item = planned.item
         names = item.output_names(self.model)
         self.model, report = run_pass(self.model, item, known_faults=self.faults)
         if names is not None:
             self.names = {now: self.names.get(then, then) for now, then in names.items()}
+        if not report.applied and planned.expected(self.model) == 0:
+            report = replace(report, warning="")
         self.reports.append(report)
         return report

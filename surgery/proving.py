@@ -90,7 +90,7 @@ class Prover:
                 waiting = None
             self.progress(planned.item.name)
             try:
-                report = state.run(planned.item)
+                report = state.run(planned)
             except VerificationError as error:
                 return self._blame(state, plan, index, Verdict(status=Status.FAILED, reason=str(error)))
             if promise := planned.broken_promise(report, state.model):

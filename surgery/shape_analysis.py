@@ -34,6 +34,6 @@ def analyse_shapes(
         folder.learn(SizePropagation(model, types, folder.known).found)
         folder.fold()
         new = {value: tensor for value, tensor in folder.known.items() if value not in before}
-        if not new:
+        if not new or all(found.static is not None for found in types.values()):
             return types, folder
         inference.make_known(new)

@@ -65,7 +65,7 @@ class SizePropagation:
         found = self._types[output]
         if found.dtype in _INTEGERS and found.static in ((), (len(sizes),)):
             array = np.array(sizes, dtype=found.dtype.numpy()).reshape(found.static)
-            self.found[output] = self._known[output] = ir.tensor(array)
+            self.found[output] = self._known[output] = ir.Tensor(array)
             self._improved.add(output)
 
     def _infer_again(self, node: ir.Node) -> None:

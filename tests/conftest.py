@@ -1,7 +1,9 @@
 """Fixtures for all tests, and one import path for every module."""
 
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,33 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # With the root on sys.path, `surgery` and `graphopt.surgery` would be two copies of every class.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--expect-skips", type=int, default=None, help="Fail unless exactly so many tests are skipped."
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the number of skipped tests, and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    terminalreporter.write_line(f"skipped tests: {len(skipped)}")
+    for report in skipped:
+        terminalreporter.write_line(f"  {report.nodeid}: {report.longrepr[-1]}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail when tests are skipped that were not before: a skip must not hide a missing package."""
+    wanted = session.config.getoption("--expect-skips")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if wanted is None or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    found = len(reporter.stats.get("skipped", []))
+    if found != wanted:
+        reporter.write_line(f"{found} tests were skipped, {wanted} expected", red=True)
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +52,6 @@ def shared_dir() -> Path:
 @pytest.fixture(scope="session")
 def filled_deepmar(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The torch 1.6 DeepMAR graph with its weights refilled by seeded noise (94 MB)."""
-    import subprocess
-
     target = tmp_path_factory.mktemp("filled") / "deepmar.onnx"
     tool = shared_dir / "tools" / "weights.py"
     source = shared_dir / "raw" / "deepmar_bs1.onnx"

@@ -159,7 +159,7 @@ def _scaled(layer: ir.Node, weight: ir.TensorProtocol, factor: Floats) -> ir.Laz
     # Computed when it is written or read: the fused weights of a large model never lie in memory together.
     rows = _rows(layer, weight, factor)
     shape = ir.Shape([int(size) for size in weight.shape.numpy()])
-    return ir.LazyTensor(lambda: ir.tensor(_multiplied(weight, rows)), dtype=weight.dtype, shape=shape)
+    return ir.LazyTensor(lambda: ir.Tensor(_multiplied(weight, rows)), dtype=weight.dtype, shape=shape)
 
 
 def _multiplied(weight: ir.TensorProtocol, rows: Floats) -> NDArray[np.generic]:

@@ -93,7 +93,7 @@ def test_another_version_is_refused(artefact: Artefact) -> None:
         b'{"sidecar_version": %d, "inputs": 5, "outputs": []}',
         b'{"sidecar_version": %d, "inputs": [5], "outputs": []}',
         b'{"sidecar_version": %d, "inputs": [{"shape": 4}], "outputs": []}',
-        b'{"sidecar_version": %d, "inputs": [], "outputs": [], "stage": "", "target": "", "sha256": "", "x": 1}',
+        b'{"sidecar_version": %d, "inputs": [], "outputs": [], "stage": "", "target": "", "unknown": 1}',
         b'{"sidecar_version": %d, "inputs": [{"name": "x", "shape": [1.5], "dtype": ""}], "outputs": []}',
         b'{"sidecar_version": %d, "inputs": [{"name": 7, "shape": [1], "dtype": ""}], "outputs": []}',
         b"[" * 100_000,

@@ -1,9 +1,6 @@
 """What goes into a file comes out of it, at the price of its structure and not of its weights."""
 
 import copy
-import filecmp
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -330,84 +327,6 @@ def test_more_data_files_than_a_process_may_open(tmp_path: Path) -> None:
     assert values == list(range(80))
 
 
-class TestBeyondTheLimit:
-    """A model that no single file can hold; the limit is lowered, the code is the same."""
-
-    def test_weights_go_to_a_data_file(
-        self, tmp_path: Path, everything: onnx.ModelProto, arrays_of: ArraysOf
-    ) -> None:
-        onnx.save(everything, tmp_path / "in.onnx")
-        target = tmp_path / "out.onnx"
-
-        save_model(load_model(tmp_path / "in.onnx"), target, force=False, limit=40_000)
-
-        assert {path.name for path in tmp_path.iterdir()} == {"in.onnx", "out.onnx", "out.onnx.data"}
-        assert target.stat().st_size < 40_000
-        onnx.checker.check_model(target, full_check=True)
-        _same_arrays(arrays_of(everything), arrays_of(onnx.load(target)))
-        save_model(load_model(target), tmp_path / "back.onnx", force=False)
-        save_model(load_model(tmp_path / "in.onnx"), tmp_path / "direct.onnx", force=False)
-        assert (tmp_path / "back.onnx").read_bytes() == (tmp_path / "direct.onnx").read_bytes()
-
-    def test_replacing_keeps_the_old_pair_until_the_new_one_is_complete(
-        self, tmp_path: Path, linear: Linear, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        target = tmp_path / "out.onnx"
-        save_model(onnx_files.from_proto(linear()), target, force=False, limit=1000)
-        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-        def killed(self: Path, other: Path) -> None:
-            if other == target:
-                raise KeyboardInterrupt
-            rename(self, other)
-
-        rename = Path.replace
-        monkeypatch.setattr(Path, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            save_model(onnx_files.from_proto(linear(elements=2000)), target, force=True, limit=1000)
-
-        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-    def test_replacing_removes_the_old_data(self, tmp_path: Path, linear: Linear) -> None:
-        target = tmp_path / "out.onnx"
-        for elements in (1500, 2000, 2500):
-            save_model(onnx_files.from_proto(linear(elements=elements)), target, force=True, limit=1000)
-            assert len(list(tmp_path.iterdir())) == 2
-            assert numpy_helper.to_array(onnx.load(target).graph.initializer[0]).size == elements
-        save_model(onnx_files.from_proto(linear()), target, force=True)
-        assert list(tmp_path.iterdir()) == [target]
-
-    def test_a_model_is_replaced_by_itself(self, tmp_path: Path, linear: Linear) -> None:
-        target = tmp_path / "out.onnx"
-        save_model(onnx_files.from_proto(linear()), target, force=False, limit=1000)
-        save_model(load_model(target), target, force=True, limit=1000)
-        assert numpy_helper.to_array(onnx.load(target).graph.initializer[0])[-1] == 1499
-
-    def test_data_of_an_input_stay(self, tmp_path: Path, linear: Linear) -> None:
-        source, target = tmp_path / "in.onnx", tmp_path / "out.onnx"
-        save_model(onnx_files.from_proto(linear()), target, force=False, limit=1000)
-        source.write_bytes(target.read_bytes())  # refers to out.onnx.data as well
-
-        save_model(load_model(source), target, force=True, inputs=(source,), limit=1000)
-
-        assert load_model(source).graph.initializers["w"].const_value is not None
-        assert (tmp_path / "out.onnx.data").is_file()
-
-    def test_a_foreign_file_of_that_name_is_left_alone(self, tmp_path: Path, linear: Linear) -> None:
-        (tmp_path / "out.onnx.data").write_text("mine")
-        save_model(onnx_files.from_proto(linear()), tmp_path / "out.onnx", force=False, limit=1000)
-        assert (tmp_path / "out.onnx.data").read_text() == "mine"
-        assert numpy_helper.to_array(onnx.load(tmp_path / "out.onnx").graph.initializer[0])[-1] == 1499
-
-    def test_large_constants_that_cannot_move_are_refused(
-        self, tmp_path: Path, everything: onnx.ModelProto
-    ) -> None:
-        model = onnx_files.from_proto(everything)
-        with pytest.raises(InvalidModelError, match="turn its large Constant nodes into initializers"):
-            save_model(model, tmp_path / "out.onnx", force=False, limit=10_000)
-        assert not list(tmp_path.iterdir())
-
-
 def test_existing_files_and_inputs_are_not_replaced(tmp_path: Path, linear: Linear) -> None:
     source = tmp_path / "model.onnx"
     onnx.save(linear(), source)
@@ -417,36 +336,6 @@ def test_existing_files_and_inputs_are_not_replaced(tmp_path: Path, linear: Line
     with pytest.raises(OutputError, match="an input is never overwritten"):
         save_model(load_model(source), source, force=True, inputs=(source,))
     assert source.read_bytes() == before
-
-
-class TestChecker:
-    def test_a_good_model_has_no_complaint(self, tmp_path: Path, everything: onnx.ModelProto) -> None:
-        onnx.save(everything, tmp_path / "good.onnx")
-        assert check_model_file(tmp_path / "good.onnx") is None
-
-    def test_external_data_need_no_copy(self, tmp_path: Path, everything: onnx.ModelProto) -> None:
-        model = onnx_files.from_proto(everything)
-        save_model(model, tmp_path / "two.onnx", force=False, limit=40_000)
-        assert check_model_file(tmp_path / "two.onnx") is None
-
-    def test_wrong_shapes_are_found(self, tmp_path: Path, linear: Linear) -> None:
-        proto = linear()
-        proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
-        onnx.save(proto, tmp_path / "bad.onnx")
-        complaint = check_model_file(tmp_path / "bad.onnx")
-        assert complaint is not None
-        assert "7" in complaint
-
-    def test_unknown_operators_are_found(self, tmp_path: Path, linear: Linear) -> None:
-        proto = linear()
-        proto.graph.node[0].op_type = "Ad"
-        onnx.save(proto, tmp_path / "bad.onnx")
-        assert "No Op registered for Ad" in str(check_model_file(tmp_path / "bad.onnx"))
-
-    def test_old_models_must_list_their_weights(self, tmp_path: Path, linear: Linear) -> None:
-        onnx.save(linear(ir_version=3), tmp_path / "bad.onnx")
-        with pytest.raises(InvalidModelError, match="wants the initializer 'w' among the graph inputs"):
-            check_model_file(tmp_path / "bad.onnx")
 
 
 @st.composite
@@ -495,27 +384,6 @@ def test_round_trips_equal_onnx_own_loader(
     assert result.ir_version == proto.ir_version
     assert list(result.graph.node) == list(proto.graph.node)
     assert list(result.opset_import) == list(proto.opset_import)
-
-
-_MEASURE = """
-import resource, sys
-from pathlib import Path
-from graphopt.core.onnx_files import load_model, save_model
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before = peak()
-save_model(load_model(Path(sys.argv[1])), Path(sys.argv[2]), force=True)
-print(peak() - before)
-"""
-
-
-def test_memory_does_not_grow_with_the_weights(tmp_path: Path, linear: Linear) -> None:
-    if sys.platform != "linux":
-        pytest.skip("ru_maxrss has other units elsewhere")
-    onnx.save(linear(elements=12 << 20), tmp_path / "in.onnx")  # 48 MB
-    argv = [sys.executable, "-c", _MEASURE, str(tmp_path / "in.onnx"), str(tmp_path / "out.onnx")]
-    grown_kb = int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
-    assert filecmp.cmp(tmp_path / "out.onnx", tmp_path / "in.onnx", shallow=False)
-    assert grown_kb < 8 << 10
 
 
 @pytest.mark.shared

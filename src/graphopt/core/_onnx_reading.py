@@ -45,6 +45,7 @@ class ModelReader:
         self._max_bytes = max_bytes
         self._references = References()
         self._spans: list[Span] = []
+        self._references_seen = 0
 
     def read(self) -> ir.Model:
         """Return the model.
@@ -56,7 +57,7 @@ class ModelReader:
         proto = self._parse()
         check_proto(proto, where, self._check_external)
         model = deserialize(proto, where)
-        for slot in tensor_slots(model):
+        for slot in tensor_slots(model) if self._references_seen else ():
             if isinstance(slot.tensor, ir.ExternalTensor):
                 slot.put(self._file_tensor(slot.tensor))
         return model
@@ -114,6 +115,7 @@ class ModelReader:
         return proto
 
     def _check_external(self, tensor: onnx.TensorProto) -> None:
+        self._references_seen += 1
         what = f"tensor {tensor.name!r} of {self._source.path}"
         entries = {entry.key: entry.value for entry in tensor.external_data}
         nbytes = nbytes_of(tensor, what)

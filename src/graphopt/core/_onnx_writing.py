@@ -133,12 +133,10 @@ def _as_proto(model: ir.Model) -> onnx.ModelProto:
 def tensor_slots(model: ir.Model) -> Iterator[Slot]:
     """Yield every place of the model that holds a tensor, subgraphs and functions included."""
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
-        for scope in (graph, *graph.subgraphs()):
-            for value in scope.initializers.values():
-                if value.const_value is not None:
-                    yield _initializer_slot(value, value.const_value)
+        yield from _initializer_slots(graph)
         for node in graph.all_nodes():
-            yield from _attribute_slots(node.attributes)
+            if node.attributes:
+                yield from _attribute_slots(node.attributes)
     for function in model.functions.values():
         yield from _attribute_slots(function.attributes)
 
@@ -190,6 +188,12 @@ def _stand_in(tensor: ir.TensorProtocol, location: str, offset: int | None) -> i
     )
 
 
+def _initializer_slots(graph: ir.Graph) -> Iterator[Slot]:
+    for value in graph.initializers.values():
+        if value.const_value is not None:
+            yield _initializer_slot(value, value.const_value)
+
+
 def _initializer_slot(value: ir.Value, tensor: ir.TensorProtocol) -> Slot:
     def put(other: ir.TensorProtocol) -> None:
         value.const_value = other
@@ -198,14 +202,21 @@ def _initializer_slot(value: ir.Value, tensor: ir.TensorProtocol) -> Slot:
 
 
 def _attribute_slots(attributes: MutableMapping[str, ir.Attr]) -> Iterator[Slot]:
+    """Yield the tensors among attributes, and the initializers of the graphs among them."""
     for attribute in list(attributes.values()):
-        if attribute.is_ref() or attribute.value is None:
+        kind, held = attribute.type, attribute.value
+        if attribute.is_ref() or held is None:
             continue
-        if attribute.type is ir.AttributeType.TENSOR:
+        if kind is ir.AttributeType.TENSOR:
             yield _attribute_slot(attributes, attribute)
-        elif attribute.type is ir.AttributeType.TENSORS:
-            for index in range(len(attribute.as_tensors())):
+        elif kind is ir.AttributeType.TENSORS:
+            for index in range(len(held)):
                 yield _list_slot(attributes, attribute, index)
+        elif kind is ir.AttributeType.GRAPH:
+            yield from _initializer_slots(held)
+        elif kind is ir.AttributeType.GRAPHS:
+            for graph in held:
+                yield from _initializer_slots(graph)
 
 
 def _attribute_slot(attributes: MutableMapping[str, ir.Attr], attribute: ir.Attr) -> Slot:
@@ -217,7 +228,8 @@ def _attribute_slot(attributes: MutableMapping[str, ir.Attr], attribute: ir.Attr
     def restore() -> None:
         attributes[name] = attribute
 
-    return Slot(attribute.as_tensor(), put, restore, is_initializer=False)
+    # Not as_tensor(): checking a protocol takes longer than all the rest of a load.
+    return Slot(attribute.value, put, restore, is_initializer=False)
 
 
 def _list_slot(attributes: MutableMapping[str, ir.Attr], attribute: ir.Attr, index: int) -> Slot:
@@ -225,11 +237,11 @@ def _list_slot(attributes: MutableMapping[str, ir.Attr], attribute: ir.Attr, ind
 
     def put(other: ir.TensorProtocol) -> None:
         # The list as it is now: its other places may stand changed.
-        tensors = list(attributes[name].as_tensors())
+        tensors = list(attributes[name].value)
         tensors[index] = other
         attributes[name] = ir.AttrTensors(name, tensors, doc_string=attribute.doc_string)
 
     def restore() -> None:
         attributes[name] = attribute
 
-    return Slot(attribute.as_tensors()[index], put, restore, is_initializer=False)
+    return Slot(attribute.value[index], put, restore, is_initializer=False)

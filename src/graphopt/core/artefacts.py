@@ -69,11 +69,7 @@ class Artefact:
         try:
             content = json.loads(place.read_text(encoding="utf-8"))
             version = content.pop("sidecar_version")
-            if version != SIDECAR_VERSION:
-                raise InvalidModelError(
-                    f"{place} has version {version}, this graphopt reads {SIDECAR_VERSION}; "
-                    "delete it or use the graphopt that wrote it"
-                )
+            _check_version(version, place)
             for key in ("inputs", "outputs"):
                 content[key] = tuple(_spec(item) for item in content[key])
             artefact = cls(**{**content, "path": path})
@@ -92,6 +88,14 @@ class Artefact:
 def sidecar_path(path: Path) -> Path:
     """Return ``deepmar.onnx.json`` for ``deepmar.onnx``."""
     return path.with_name(path.name + ".json")
+
+
+def _check_version(version: object, place: Path) -> None:
+    if version != SIDECAR_VERSION:
+        raise InvalidModelError(
+            f"{place} has version {version}, this graphopt reads {SIDECAR_VERSION}; "
+            "delete it or use the graphopt that wrote it"
+        )
 
 
 def _check_types(artefact: Artefact) -> None:

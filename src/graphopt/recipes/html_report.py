@@ -106,6 +106,12 @@ def _facts(report: PipelineReport) -> list[dict[str, str]]:
             facts.append(
                 {"what": f"largest change, gate {report.max_drop} points", "value": f"{min(losses):+.2f} pt"}
             )
+        figures = report.scores.get(measured[-1].stage, {}).get("figures", {})
+        facts += [
+            {"what": f"{name.replace('_', ' ')}, {measured[-1].stage}", "value": f"{value:.4f}"}
+            for name, value in list(figures.items())[-1:]
+            if value is not None
+        ]
     errors = [row.max_error for row in report.stages if row.max_error is not None]
     if errors:
         facts.append({"what": f"largest error against {report.reference}", "value": f"{max(errors):.1e}"})

@@ -36,7 +36,9 @@ def test_conv_without_bias_and_with_groups(rewrite: Rewrite) -> None:
 
 @pytest.mark.parametrize(("group", "shape"), [(1, "6,4,3,3"), (2, "6,2,3,3")])
 def test_transposed_conv_scales_the_outputs_of_each_group(rewrite: Rewrite, group: int, shape: str) -> None:
-    body = f"c = ConvTranspose <group = {group}> (x, w, b) y = BatchNormalization (c, scale, shift, mean, var)"
+    body = (
+        f"c = ConvTranspose <group = {group}> (x, w, b) y = BatchNormalization (c, scale, shift, mean, var)"
+    )
     result = rewrite(text(body, f"float[{shape}] w, float[4] b"), FuseBatchnorm(), (*NORM, "w", "b"))
     assert result.ops == ["ConvTranspose"]
     result.assert_same(rtol=1e-6)

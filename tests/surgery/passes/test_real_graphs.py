@@ -72,7 +72,8 @@ def assert_close(reference: dict[str, Array], candidate: dict[str, Array]) -> No
     assert list(reference) == list(candidate)
     for name, expected in reference.items():
         assert candidate[name].shape == expected.shape
-        assert np.abs(candidate[name] - expected).max() < 1e-5 * np.abs(expected).max()
+        wide, got = expected.astype(np.float64), candidate[name].astype(np.float64)
+        assert np.abs(got - wide).max() < 1e-5 * np.abs(wide).max()
 
 
 def test_deepmar_has_one_zero_pad_fed_by_a_constant_node(filled_deepmar: Path) -> None:
@@ -86,7 +87,8 @@ def test_deepmar_has_one_zero_pad_fed_by_a_constant_node(filled_deepmar: Path) -
 def test_deepmar_becomes_as_small_as_the_simplifiers_make_it(filled_deepmar: Path, tmp_path: Path) -> None:
     model = clean(filled_deepmar)
     assert model.graph.num_nodes() <= 122
-    assert not {"Shape", "Gather", "Unsqueeze", "Concat", "Pad", "Constant", "BatchNormalization"} & set(ops(model))
+    unwanted = {"Shape", "Gather", "Unsqueeze", "Concat", "Pad", "Constant", "BatchNormalization"}
+    assert not unwanted & set(ops(model))
     target = tmp_path / "clean.onnx"
     write_model(model, target)
     assert check_model_file(target) is None
@@ -128,14 +130,9 @@ def test_other_graphs_stay_valid_and_equal(
 
 
 @pytest.mark.parametrize("name", ["fcos.onnx", "nas_fpn.onnx"])
-def test_detectors_written_for_one_image_are_refused_by_node(shared_dir: Path, name: str) -> None:
-    model = load_model(shared_dir / "raw" / name)
+def test_detectors_written_for_one_image_are_refused_by_node(
+    filled: Callable[[str], Path], name: str
+) -> None:
+    model = load_model(filled(name))
     with pytest.raises(PreconditionError, match=r"Gather Gather_\d+ does not allow another batch"):
         run_pass(model, SetBatch(size=4))
-
-
-def test_an_unknown_operator_is_named_as_the_cause_of_dynamic_shapes(shared_dir: Path) -> None:
-    model = load_model(shared_dir / "raw" / "faster_rcnn_dcn.onnx")
-    _, report = run_pass(model, StaticShapes())
-    assert report.modified
-    assert any("DeformConv2d" in refusal.op_type for refusal in report.declined)

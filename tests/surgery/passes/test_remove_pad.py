@@ -91,8 +91,7 @@ def test_pads_that_the_caller_may_override_are_not_constant(rewrite: Rewrite) ->
 
 def test_the_name_of_a_graph_output_is_kept(rewrite: Rewrite) -> None:
     result = rewrite(
-        HEAD.format(opset=11)
-        + "<int64[8] zeros = {0,0,0,0,0,0,0,0}> { a = Relu (x) y = Pad (a, zeros) }",
+        HEAD.format(opset=11) + "<int64[8] zeros = {0,0,0,0,0,0,0,0}> { a = Relu (x) y = Pad (a, zeros) }",
         RemovePad(),
     )
     assert result.ops == ["Relu"]

@@ -164,3 +164,15 @@ def test_shape_with_start_and_end(rewrite: Rewrite) -> None:
     result = rewrite(text, StaticShapes())
     assert result.ops == ["Reshape"]
     result.assert_same()
+
+
+def test_an_operator_that_onnx_does_not_know_is_named_and_its_recorded_shape_kept(model_of: Build) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13, "vendor" : 1]>
+        g (float[2,3] x) => (float[a,b] y) <CLAIM> {
+            v = vendor.Odd (x) w = Relu (v) s = Shape (w) y = Reshape (x, s)
+        }"""
+    _, report = run_pass(model_of(text.replace("<CLAIM>", "")), StaticShapes())
+    assert any("Odd makes v, which is ?" in refusal.why for refusal in report.declined)
+    model, report = run_pass(model_of(text.replace("CLAIM", "float[3,2] v")), StaticShapes())
+    assert [node.op_type for node in model.graph] == ["Reshape"]
+    assert report.declined == ()
