@@ -1,5 +1,6 @@
 """Rewrite a file: run the passes, check the result, prove it, write it whole or not at all."""
 
+import contextlib
 import dataclasses
 import tempfile
 import time
@@ -13,9 +14,10 @@ import onnx_ir as ir
 from graphopt.core.artefacts import Artefact
 from graphopt.core.files import check_output, sha256_of
 from graphopt.core.lineage import recipe_of
-from graphopt.core.onnx_files import atomic_model, input_specs, output_specs
+from graphopt.core.onnx_files import atomic_model, checker, input_specs, output_specs
 from graphopt.core.tensors import TensorSpec
 from graphopt.surgery.graph_pass import Pass
+from graphopt.surgery.model_runs import runner
 from graphopt.surgery.plan import Planned, State, make_plan
 from graphopt.surgery.proving import Attempt, Prover
 from graphopt.surgery.report import RewriteError, RewriteReport, Samples, Status, Verification, Verify
@@ -67,15 +69,19 @@ def rewrite_file(
     if output is None:
         return _dry_run(source, plan, progress, started)
     check_output(output, force=force, inputs=(source,))
-    state = State.of(source)
-    facts = _facts_of(source, state.model)
-    with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
-        scratch = Path(folder)
+    with contextlib.ExitStack() as stack:
+        # Both start while the passes run, and are there when they are needed.
+        check = stack.enter_context(checker())
+        runs = stack.enter_context(runner()) if verify is not Verify.OFF else None
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        state = State.of(source)
+        facts = _facts_of(source, state.model)
         prover = Prover(
             source=source,
             source_sha256=facts.sha256,
             mode=verify,
-            verifier=Verifier(source, samples, scratch),
+            verifier=Verifier(source, samples, scratch, runs),
+            checker=check,
             scratch=scratch,
             recipe=recipe,
             progress=progress,

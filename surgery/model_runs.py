@@ -1,5 +1,6 @@
 """Run model files in onnxruntime, optimisation off, in a process of their own."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +29,28 @@ class Run:
     error: str = ""
 
 
-def run_files(paths: Sequence[Path], feeds: Sequence[Feeds]) -> tuple[Run, ...]:
+def runner() -> contextlib.AbstractContextManager[child.Child]:
+    """Start a process for a later ``run_files``; it is killed when the block ends."""
+    return child.started(__name__, "onnxruntime")
+
+
+def run_files(
+    paths: Sequence[Path], feeds: Sequence[Feeds], *, waiting: child.Child | None = None
+) -> tuple[Run, ...]:
     """Run each file on each feed; a model that fails or crashes yields its reason instead.
+
+    Args:
+        paths: the models.
+        feeds: inputs of all of them.
+        waiting: a process of ``runner``; used once.
 
     Raises:
         MissingBackendError: onnxruntime is not installed.
     """
     try:
-        return child.call(_run_all, tuple(paths), tuple(feeds), timeout_s=TIMEOUT_S * len(paths))
+        return child.call(
+            _run_all, tuple(paths), tuple(feeds), timeout_s=TIMEOUT_S * len(paths), waiting=waiting
+        )
     except child.ChildCrashed as error:
         if len(paths) == 1:
             return (Run(error=str(error)),)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import graphopt
+from graphopt.core.child import Child
 from graphopt.core.errors import ExpectedMatchError, VerificationError
 from graphopt.core.lineage import LineageStep, stamp_model
 from graphopt.core.onnx_files import StagedModel, check_model_file, write_model
@@ -38,6 +39,7 @@ class Prover:
         source_sha256: its hash.
         mode: when to compare.
         verifier: compares.
+        checker: a process of ``onnx_files.checker``.
         scratch: an existing folder for temporary files.
         recipe: to record in the model.
         progress: called with one line before each piece of work.
@@ -47,6 +49,7 @@ class Prover:
     source_sha256: str
     mode: Verify
     verifier: Verifier
+    checker: Child
     scratch: Path
     recipe: str
     progress: Callable[[str], None]
@@ -105,7 +108,7 @@ class Prover:
         self.progress("writing and checking")
         target.write(state.model)
         note = ""
-        if complaint := check_model_file(target.path):
+        if complaint := check_model_file(target.path, waiting=self.checker):
             guilty = self._first_refused(plan)
             if guilty is not None:
                 reason = f"the ONNX checker refuses the result: {complaint.rstrip('. ')}"

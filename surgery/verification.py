@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from graphopt.core.child import Child
 from graphopt.core.comparison import (
     FLOAT32_REORDERED,
     TensorComparison,
@@ -66,12 +67,14 @@ class Verifier:
         source: the reference file.
         samples: inputs to use; None makes up structured ones.
         scratch: an existing folder for temporary files.
+        waiting: a process of ``model_runs.runner``.
         seconds: spent so far.
     """
 
     source: Path
     samples: Samples | None
     scratch: Path
+    waiting: Child | None = None
     seconds: float = 0.0
     _references: dict[object, Run] = field(default_factory=dict)
 
@@ -127,7 +130,7 @@ class Verifier:
         if key in self._references:
             return self._references[key], run_files([candidate.path], feeds)[0]
         path = self._with_probes(source, probes) if probes else self.source
-        reference, answer = run_files([path, candidate.path], feeds)
+        reference, answer = run_files([path, candidate.path], feeds, waiting=self.waiting)
         self._references[key] = reference
         return reference, answer
 

@@ -1,5 +1,6 @@
 """Fixtures for all tests, and one import path for every module."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,12 @@ def filled_deepmar(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
     source = shared_dir / "raw" / "deepmar_bs1.onnx"
     subprocess.run([sys.executable, str(tool), "fill", str(source), str(target)], check=True)
     return target
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of the recipe ``small``, which verbs now find like a shipped one."""
+    from graphopt.recipes import models
+
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(ROOT / "tests" / "fakes" / "recipes")])
+    return importlib.import_module("graphopt.recipes.models.small")

@@ -164,7 +164,10 @@ def _scaled(layer: ir.Node, weight: ir.TensorProtocol, factor: Floats) -> ir.Laz
 
 def _multiplied(weight: ir.TensorProtocol, rows: Floats) -> NDArray[np.generic]:
     array = weight.numpy()
-    return (array.astype(np.float64) * rows).astype(array.dtype)
+    # In float64, piece by piece: no copy of the whole weight in that type.
+    product = np.empty_like(array)
+    np.multiply(array, rows, out=product, dtype=np.float64, casting="unsafe")
+    return product
 
 
 def _rows(layer: ir.Node, weight: ir.TensorProtocol, factor: Floats) -> Floats:

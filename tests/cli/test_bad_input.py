@@ -19,7 +19,6 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from graphopt import cli
-from graphopt.core import files
 
 
 def weighty_model(path: Path, *, megabytes: int, external: str = "") -> Path:
@@ -111,7 +110,7 @@ def another_protobuf(folder: Path) -> Path:
     return folder / "tensor.onnx"
 
 
-KINDS = {
+KINDS: dict[Callable[[Path], Path], str] = {
     missing: "does not exist",
     a_folder: "folder",
     empty: "empty",
@@ -196,7 +195,7 @@ def test_an_unwritable_folder_is_said(
     model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # Root may write anywhere, so the answer of the system is put in its mouth.
-    monkeypatch.setattr(files.os, "access", lambda path, mode: not mode & os.W_OK)
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     monkeypatch.setattr(sys, "argv", ["graphopt", "apply", str(model), "--passes", "remove_pad"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
@@ -212,7 +211,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = digest(model)
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     monkeypatch.setattr(sys, "argv", ["graphopt", "apply", str(model), "--passes", "remove_pad"])
     with pytest.raises(SystemExit) as stop:
         cli.main()

@@ -131,3 +131,40 @@ def _wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_child_started_before_runs_one_call() -> None:
+    with child.started("operator", "no.such.module") as waiting:
+        first = child.call(os.getpid, timeout_s=30, waiting=waiting)
+        assert first == waiting._process.pid
+        assert child.call(os.getpid, timeout_s=30, waiting=waiting) not in (first, os.getpid())
+
+
+def test_a_child_started_before_has_limits_too() -> None:
+    with child.started() as waiting, pytest.raises(ChildCrashed, match=r"no answer after 0\.5 s"):
+        child.call(time.sleep, 60, timeout_s=0.5, waiting=waiting)
+    with child.started() as waiting, pytest.raises(ChildCrashed, match="ran out of memory"):
+        child.call(builtins.bytearray, 2 << 30, timeout_s=30, memory_bytes=1 << 30, waiting=waiting)
+
+
+def test_a_child_that_is_not_needed_ends_with_the_block() -> None:
+    with child.started() as waiting:
+        process = waiting._process
+        assert process.poll() is None
+    assert process.poll() is not None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
+def test_a_waiting_child_ends_when_its_parent_is_killed() -> None:
+    code = "import os, signal\nfrom graphopt.core import child\nwith child.started() as c:\n"
+    code += " print(c._process.pid, flush=True)\n os.kill(os.getpid(), signal.SIGKILL)"
+    parent = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+    assert parent.returncode == -signal.SIGKILL
+    _wait_until(lambda: not _runs(int(parent.stdout)))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

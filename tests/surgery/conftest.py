@@ -1,5 +1,6 @@
 """Models to rewrite and passes that are right or wrong on purpose."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,13 @@ def _children_in_process(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     def call(function: Callable[..., Any], /, *args: Any, **limits: Any) -> Any:
         return function(*args)
 
+    @contextlib.contextmanager
+    def started(*modules: str) -> Iterator[None]:
+        yield None
+
     if request.node.get_closest_marker("shared") is None:
         monkeypatch.setattr(child, "call", call)
+        monkeypatch.setattr(child, "started", started)
 
 
 @pytest.fixture

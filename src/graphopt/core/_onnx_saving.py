@@ -72,15 +72,19 @@ def atomic_model(
     """
     with contextlib.ExitStack() as undo:
         with atomic_file(path, force=force, inputs=inputs) as temporary:
-            unneeded = _data_of([path]) - _data_of(inputs) if path.exists() else set()
+            unneeded = _data_of([path]) - _data_of(inputs) if path.exists() and _own_data(path) else set()
             staged = StagedModel(temporary, _unused_data_name(path), limit)
             undo.callback(staged.discard_data)
             yield staged
         undo.pop_all()  # the model stands in its place and refers to its data
+    for data in unneeded & _own_data(path):
+        data.unlink(missing_ok=True)
+
+
+def _own_data(path: Path) -> set[Path]:
+    """Return the data files beside ``path`` that have a name which this module gives."""
     ours = re.compile(rf"{re.escape(path.name)}(\.\d+)?\.data")
-    for data in unneeded:
-        if ours.fullmatch(data.name) and data.parent == path.absolute().parent:
-            data.unlink(missing_ok=True)
+    return {entry for entry in path.absolute().parent.iterdir() if ours.fullmatch(entry.name)}
 
 
 def _unused_data_name(path: Path) -> Path:

@@ -4,6 +4,7 @@ Large weights stay in the file they came from (``FileTensor``) and are copied fr
 model is saved, so that memory grows with the structure of a model and not with its weights.
 """
 
+import contextlib
 import logging
 import tempfile
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "StagedModel",
     "atomic_model",
     "check_model_file",
+    "checker",
     "count_nodes",
     "from_proto",
     "input_specs",
@@ -117,7 +119,14 @@ def write_model(model: ir.Model, path: Path, *, limit: int = PROTOBUF_LIMIT) -> 
     plan.write(path)
 
 
-def check_model_file(path: Path, *, timeout_s: float = _CHECK_TIME_S) -> str | None:
+def checker() -> contextlib.AbstractContextManager[child.Child]:
+    """Start a process for a later ``check_model_file``; it is killed when the block ends."""
+    return child.started(complaint_about.__module__)
+
+
+def check_model_file(
+    path: Path, *, timeout_s: float = _CHECK_TIME_S, waiting: child.Child | None = None
+) -> str | None:
     """Return what the ONNX checker and strict shape inference have against a file, or None.
 
     The checker is native code that trusts its input: it runs in a child process, and its death is a
@@ -126,6 +135,7 @@ def check_model_file(path: Path, *, timeout_s: float = _CHECK_TIME_S) -> str | N
     Args:
         path: an ONNX file.
         timeout_s: seconds before the checker is stopped.
+        waiting: a process of ``checker``; used once.
 
     Raises:
         InvalidModelError: the file is missing, unreadable, or no model.
@@ -135,7 +145,13 @@ def check_model_file(path: Path, *, timeout_s: float = _CHECK_TIME_S) -> str | N
         target = Path(folder, path.name)
         target.write_bytes(structure.SerializeToString())
         try:
-            return child.call(complaint_about, target, timeout_s=timeout_s, memory_bytes=_CHECK_MEMORY_BYTES)
+            return child.call(
+                complaint_about,
+                target,
+                timeout_s=timeout_s,
+                memory_bytes=_CHECK_MEMORY_BYTES,
+                waiting=waiting,
+            )
         except child.ChildCrashed as error:
             return f"the ONNX checker died: {error}"
 

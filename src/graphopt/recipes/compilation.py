@@ -1,5 +1,6 @@
 """Join a model, its batch sizes and a compile target."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,8 +9,8 @@ from typing import Any
 
 from graphopt.compile.target import Plan, Target, find_target
 from graphopt.core.artefacts import Artefact
-from graphopt.core.errors import MissingBackendError, UsageError
-from graphopt.core.files import atomic_folder
+from graphopt.core.errors import MissingBackendError, ToolFailure, UsageError
+from graphopt.core.files import atomic_folder, output_errors
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.recipe import Recipe
@@ -98,7 +99,14 @@ def batch_model(
 
 
 def compile_model(
-    model: Path, folder: Path, request: CompileOptions, *, stem: str, recipe: Recipe | None, force: bool
+    model: Path,
+    folder: Path,
+    request: CompileOptions,
+    *,
+    stem: str,
+    recipe: Recipe | None,
+    force: bool,
+    log_folder: Path | None = None,
 ) -> Compiled:
     """Compile one model, for one or several batch sizes, into a folder.
 
@@ -109,6 +117,7 @@ def compile_model(
         stem: of the files' names; ``_bsN`` is added for each batch size.
         recipe: of the model, if known.
         force: replace existing files.
+        log_folder: where the log of a compiler that fails is kept; None leaves it in ``folder``.
 
     Raises:
         GraphoptError: as ``Target.compile``; a missing ``atc`` is in ``Compiled.missing`` instead,
@@ -126,12 +135,25 @@ def compile_model(
         except MissingBackendError as error:
             if request.target != "atc":
                 raise
-            missing = str(error)
+            missing += f"; likewise {output_stem}.atc.sh" if missing else str(error)
+        except ToolFailure as error:
+            raise _naming_log(error, output.with_suffix(".atc.log"), log_folder or folder) from error
     built = () if request.script_only or missing else tuple(artefacts)
     models = tuple(source for source, _ in sources if source != model)
     return Compiled(
         target=request.target, artefacts=built, plans=tuple(plans), models=models, missing=missing
     )
+
+
+def _naming_log(error: ToolFailure, log: Path, keep_in: Path) -> ToolFailure:
+    if not log.is_file():
+        return error
+    kept = keep_in / log.name
+    if kept != log:
+        with output_errors(kept):
+            shutil.copyfile(log, kept)
+    message = f"{error}\nthe whole log is {kept}"
+    return ToolFailure(message, argv=error.argv, returncode=error.returncode, log_tail=error.log_tail)
 
 
 def _batch_sources(
@@ -189,13 +211,19 @@ def compile_into(
         force: replace the folder.
 
     Raises:
-        GraphoptError: as ``compile_model``.
+        GraphoptError: as ``compile_model``; the log of a compiler that failed stays beside ``folder``.
     """
     recipe = _recipe_of(model, recipe_name)
     make_target(request, recipe)  # refuse a wrong option before anything is written
     with atomic_folder(folder, force=force) as temporary:
         compiled = compile_model(
-            model, temporary, request, stem=_stem(model, recipe), recipe=recipe, force=True
+            model,
+            temporary,
+            request,
+            stem=_stem(model, recipe),
+            recipe=recipe,
+            force=True,
+            log_folder=folder.parent,
         )
         moved = tuple(replace(item, path=folder / item.path.name) for item in compiled.artefacts)
         models = tuple(folder / path.name for path in compiled.models)

@@ -1,11 +1,13 @@
 """What to type on the device box, and the versions a report names."""
 
 import platform
+import shlex
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphopt.recipes.recipe import Recipe
+from graphopt.runtime.bundle import RUNNER_NAME
 
 if TYPE_CHECKING:
     from graphopt.recipes.pipeline import PipelineOptions
@@ -17,21 +19,14 @@ def device_commands(recipe: Recipe, options: "PipelineOptions") -> tuple[str, tu
     """Return a sentence and the commands that bring device results into this run."""
     run = options.folder
     data = run / "demo" / "data" if options.demo else options.data or Path("DATA")
-    source = (
-        "--demo"
-        if options.demo
-        else f"--onnx {options.onnx}"
-        if options.onnx
-        else f"--checkpoint {options.checkpoint}"
-    )
-    keep = "" if options.demo else f" --data {data}"
-    bundle = f"{run.name}-device"
-    there = f"cd {bundle} && bash {recipe.name}_bs1.sh && python3 device_runner.py"
-    back = f"graphopt pipeline {recipe.name} {source}{keep} --results results -o {run}"
+    bundle = f"{recipe.name}-device"
+    limit = [] if options.limit is None else ["--limit", options.limit]
+    there = f"cd {bundle} && bash {recipe.name}_bs1.atc.sh && python3 {RUNNER_NAME}"
     commands = (
-        f"graphopt bundle {run} --data {data} -o {bundle}",
+        _line("bundle", run, "--data", data, *limit, "-o", bundle),
         f"# copy {bundle} to the box, then there:\n{there}",
-        f"# copy the folder 'results' back, then here:\n{back}",
+        "# copy the folder 'results' back, then here:\n"
+        + _line("pipeline", recipe.name, *_source(options, data), *limit, "--results", "results", "-o", run),
     )
     note = (
         "The compiled stages above ran on this machine's CPU. To add the device's own row, build the .om "
@@ -40,6 +35,17 @@ def device_commands(recipe: Recipe, options: "PipelineOptions") -> tuple[str, tu
     if options.results is not None:
         note = f"The row 'device' was read from {options.results}. To make such results again:"
     return note, commands
+
+
+def _source(options: "PipelineOptions", data: Path) -> list[object]:
+    if options.demo:
+        return ["--demo"]
+    files = (("--checkpoint", options.checkpoint), ("--onnx", options.onnx), ("--data", data))
+    return [word for name, file in files if file is not None for word in (name, file)]
+
+
+def _line(*words: object) -> str:
+    return shlex.join(["graphopt", *map(str, words)])
 
 
 def environment() -> dict[str, str]:

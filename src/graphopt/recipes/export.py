@@ -93,5 +93,6 @@ def _export(
         opset=recipe.opset,
         checkpoint_sha256=sha256_of(checkpoint),
         legacy_torch16=legacy,
+        tolerance=recipe.tolerance,
         force=force,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graphopt.core.errors import MissingBackendError
-from graphopt.core.files import write_json, write_text
+from graphopt.core.files import output_errors, write_json, write_text
 from graphopt.core.optional import require
 from graphopt.recipes.pipeline_report import PipelineReport
 from graphopt.recipes.scoring import Scored, Scorer
@@ -30,6 +30,8 @@ def write_reports(report: PipelineReport, scorer: Scorer, folder: Path) -> str |
     try:
         jinja2 = require("jinja2", extra="report", purpose="report.html")
     except MissingBackendError as error:
+        with output_errors(folder / "report.html"):
+            (folder / "report.html").unlink(missing_ok=True)  # an earlier one would contradict report.json
         return f"report.html was not written: {error}"
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(

@@ -103,7 +103,7 @@ def evaluate(
     dataset = recipe.task.open_data(data, limit=limit, labels_only=stage.kind == "results")
     if stage.kind == "results":
         assert stage.path is not None
-        predictions = named_results(stage.path, recipe.outputs, dataset)
+        predictions = named_results(stage.path, recipe.inputs, recipe.outputs, dataset)
     else:
         model_sha256 = sha256_of(stage.path) if stage.path is not None else ""
         with stage.open(optimize=True) as session:
@@ -120,14 +120,35 @@ def evaluate(
     return Evaluation(recipe=recipe, dataset=dataset, predictions=predictions, score=score)
 
 
-def named_results(folder: Path, outputs: tuple[TensorSpec, ...], dataset: Dataset) -> Predictions:
+def named_results(
+    folder: Path,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    dataset: Dataset,
+    *,
+    in_model_order: bool = False,
+) -> Predictions:
     """Read a results folder and give each row the data set's own name; files are matched by stem.
+
+    Args:
+        folder: what the device tools wrote.
+        inputs: of the graph that ``outputs`` describe: their first size is its batch.
+        outputs: of the graph; results are one file per image and output, whatever the batch.
+        dataset: the images.
+        in_model_order: ``outputs`` are in the compiled model's order.
 
     Raises:
         DatasetError: a result is missing, short, or of an unknown image.
     """
     names = {Path(sample.name).stem: sample.name for sample in dataset}
-    found = read_results(folder, outputs, tuple(names))
+    batch = inputs[0].shape[0] if inputs and inputs[0].shape else 1
+    found = read_results(
+        folder,
+        outputs,
+        tuple(names),
+        batch=batch if isinstance(batch, int) else 1,
+        in_model_order=in_model_order,
+    )
     return Predictions(names=tuple(names[stem] for stem in found.names), outputs=found.outputs)
 
 

@@ -6,7 +6,7 @@ earlier result still holds.
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from graphopt.core.errors import MissingBackendError, UsageError
 from graphopt.core.files import sha256_of
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.recipes.compilation import CompileOptions, batch_model, compile_model
+from graphopt.recipes.device_note import device_commands, environment
 from graphopt.recipes.export import export_recipe, make_demo
 from graphopt.recipes.pipeline_report import BatchCheck, PipelineReport, StageRow
 from graphopt.recipes.progress import Progress, Silent
@@ -28,6 +29,7 @@ from graphopt.recipes.stages import parse_stage
 DEFAULT_TARGETS = ("onnxruntime", "openvino", "atc")
 _RAW = "raw/model.onnx"
 _REWRITTEN = "rewritten/model.onnx"
+_NO_DATA = "no --data: stages are compared, but not scored, and batch sizes are not compared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class PipelineOptions:
         results: folder that the device tools wrote.
         limit: only the first images.
         targets: compile targets; one that is not installed is left out and named.
-        batches: sizes to make and to compare; the first is the reference.
+        batches: sizes to make, each compared with the rewritten model.
         soc: chip for ATC.
         max_drop: largest allowed loss of the metric, in points.
     """
@@ -105,7 +107,7 @@ def run_pipeline(
     Raises:
         GraphoptError: a stage could not be done. A bad verdict is no exception but in the report.
     """
-    folder = RunFolder(options.folder, recipe.name)
+    folder = RunFolder(options.folder, recipe.name, versions=environment())
     progress = progress or Silent()
     run = _Run(recipe=recipe, options=options, folder=folder, say=progress.say)
     checkpoint, data = _sources(run)
@@ -292,12 +294,12 @@ def _atc_row(record: StageRecord, places: Sequence[Path]) -> Scored:
 
 
 def _batch_checks(run: _Run, scorer: Scorer) -> list[BatchCheck]:
-    """Compare batch sizes on a few images, the last batch being partial."""
-    sizes = run.options.batches
+    """Compare batch sizes with the rewritten model on a few images, the last batch being partial."""
     checks: list[BatchCheck] = []
-    if scorer.data is None or len(sizes) < 2:
+    if scorer.dataset is None:
         return checks
-    for size in sizes[1:]:
+    own = input_specs(load_model(run.path(_REWRITTEN)))[0].shape[0]
+    for size in (size for size in run.options.batches if size != own):
         run.say(f"comparing batch {size}")
         relative = f"rewritten/model_bs{size}.onnx"
 
@@ -307,8 +309,18 @@ def _batch_checks(run: _Run, scorer: Scorer) -> list[BatchCheck]:
             return {}
 
         depends = {"rewritten": sha256_of(run.path(_REWRITTEN)), "batch": size}
-        run.folder.stage(f"batch-{size}", depends, work, outputs=(relative, f"{relative}.json"))
-        checks.append(scorer.check_batch(run.path(relative), size))
+        made = run.folder.stage(f"batch-{size}", depends, work, outputs=(relative, f"{relative}.json"))
+
+        def check(size: int = size, relative: str = relative) -> Mapping[str, Any]:
+            return asdict(scorer.check_batch(run.path(relative), size))
+
+        depends |= {
+            "model": made.files[relative],
+            "data": scorer.dataset.digest,
+            "steps": repr(run.recipe.preprocessing),
+            "tolerance": repr(run.recipe.tolerance),
+        }
+        checks.append(BatchCheck(**run.folder.stage(f"check-{size}", depends, check, outputs=()).result))
     return checks
 
 
@@ -319,8 +331,6 @@ def _report(
     checks: Sequence[BatchCheck],
     rewritten: StageRecord,
 ) -> PipelineReport:
-    from graphopt.recipes.device_note import device_commands, environment
-
     recipe, options = run.recipe, run.options
     note, commands = device_commands(recipe, options)
     return PipelineReport(
@@ -341,7 +351,7 @@ def _report(
         device_note=note,
         environment=environment(),
         folder=str(options.folder),
-        notes=tuple(run.notes + ([] if scorer.data else ["no --data: stages are compared, but not scored"])),
+        notes=(*run.notes, *([] if scorer.data else [_NO_DATA])),
     )
 
 

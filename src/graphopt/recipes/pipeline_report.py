@@ -45,11 +45,11 @@ class StageRow:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchCheck:
-    """Whether a batch size gives the same predictions as the reference batch.
+    """Whether a batch size gives the same predictions as the rewritten model.
 
     Attributes:
         batch: the size.
-        images: how many images were run; not a multiple of ``batch``, so the last one is partial.
+        images: how many images were run; no multiple of ``batch``, so that the last one is partial.
         max_error: largest absolute difference.
         passed: within the recipe's tolerance, and no decision flipped.
     """
@@ -65,8 +65,8 @@ class BatchCheck:
         verdict = "same predictions" if self.passed else "DIFFERENT predictions"
         error = "" if self.max_error is None else f", largest difference {self.max_error:.3g}"
         return (
-            f"batch {self.batch}: {verdict} as one by one on {self.images} images "
-            f"(last batch {self.images % self.batch} of {self.batch}){error}"
+            f"batch {self.batch}: {verdict} as the rewritten model on {self.images} images "
+            f"(last batch {self.images % self.batch or self.batch} of {self.batch}){error}"
         )
 
 

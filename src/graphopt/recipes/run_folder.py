@@ -6,6 +6,7 @@ is reused only when both agree with the disk; anything else runs it again.
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -46,15 +47,17 @@ class RunFolder:
     Args:
         folder: created when absent.
         recipe: whose run it is; another recipe's folder is refused.
+        versions: of the tools that take part; another one runs every stage again.
 
     Raises:
         UsageError: the folder belongs to another recipe or holds something else.
         OutputError: it cannot be written.
     """
 
-    def __init__(self, folder: Path, recipe: str) -> None:
+    def __init__(self, folder: Path, recipe: str, *, versions: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self._recipe = recipe
+        self._versions = dict(versions or {})
         self._records: dict[str, StageRecord] = {}
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; give a folder with -o")
@@ -78,12 +81,13 @@ class RunFolder:
             work: writes ``outputs`` and returns plain data.
             outputs: files or folders the work writes, relative to the run.
         """
-        content = json.dumps({"graphopt": __version__, **depends}, sort_keys=True, default=str)
-        key = hashlib.sha256(content.encode()).hexdigest()
+        key = self.key(depends)
         old = self._records.get(name)
         if old is not None and old.key == key and self._intact(old, outputs):
             record = StageRecord(**{**asdict(old), "reused": True})
         else:
+            if old is not None and old.key == key:
+                self._discard(outputs)  # not what the stage wrote: nothing may go on from it
             start = time.perf_counter()
             result = dict(work())
             seconds = time.perf_counter() - start
@@ -92,6 +96,11 @@ class RunFolder:
         self._records[name] = record
         self._write()
         return record
+
+    def key(self, depends: Mapping[str, Any]) -> str:
+        """Return the hex sha256 over what a stage depends on and the versions."""
+        content = {"graphopt": __version__, "versions": self._versions, **depends}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
     def path(self, relative: str) -> Path:
         """Return the place of a run's file."""
@@ -105,6 +114,14 @@ class RunFolder:
             for item in files:
                 hashes[item.relative_to(self.folder).as_posix()] = sha256_of(item)
         return hashes
+
+    def _discard(self, outputs: tuple[str, ...]) -> None:
+        for place in (self.folder / output for output in outputs):
+            with output_errors(place):
+                if place.is_dir():
+                    shutil.rmtree(place)
+                else:
+                    place.unlink(missing_ok=True)
 
     def _intact(self, record: StageRecord, outputs: tuple[str, ...]) -> bool:
         present = all((self.folder / name).exists() for name in [*outputs, *record.files])

@@ -110,10 +110,17 @@ def _read_npz(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise DatasetError(f"{path} does not exist; --data takes an .npz file or a data set folder")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        # Opened here: numpy leaves a damaged file that it opened itself open.
+        with path.open("rb") as stream:
+            content = np.load(stream, allow_pickle=False)
+            arrays = (
+                {} if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
+            )
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise DatasetError(f"{path} is not an .npz file of plain arrays: {error}") from error
+    if not arrays:
+        raise DatasetError(f"{path} holds no named arrays; write it with numpy.savez(FILE, NAME=array)")
+    return arrays
 
 
 def _checked(feeds: Feeds, inputs: tuple[TensorSpec, ...]) -> Feeds:

@@ -11,13 +11,15 @@ import numpy as np
 from graphopt.core.comparison import TensorComparison, compare_outputs
 from graphopt.core.errors import DatasetError
 from graphopt.core.files import sha256_of
-from graphopt.core.onnx_files import load_model, output_specs
+from graphopt.core.onnx_files import input_specs, load_model, output_specs
+from graphopt.core.session import Session
+from graphopt.core.tensors import Array
 from graphopt.recipes.inference import named_results
 from graphopt.recipes.pipeline_report import BatchCheck, StageRow
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.run_folder import RunFolder, StageRecord
 from graphopt.recipes.samples import Feeds, feeds_for
-from graphopt.recipes.stages import Stage
+from graphopt.recipes.stages import Stage, parse_stage
 from graphopt.runtime.predictions import Predictions, predict
 from graphopt.runtime.task import Dataset, Sample, Score
 from graphopt.validate.batches import run_in_batches
@@ -58,7 +60,13 @@ class Scored:
             change = (self.score.headline - reference.score.headline) * 100
         compared = None if self is reference else _compare(reference, self, recipe)
         flips = None
-        if compared is not None and self.predictions and reference.predictions:
+        # Without a common shape (or output) there are no decisions to count.
+        if (
+            compared is not None
+            and compared.max_abs is not None
+            and self.predictions
+            and reference.predictions
+        ):
             flips = recipe.task.flips(reference.predictions, self.predictions)[0]
         failed = compared is not None and not compared.passed
         verdict = "reference" if self is reference else compared.outcome.value if compared else ""
@@ -135,6 +143,12 @@ class Scorer:
     ) -> Scored:
         """Run a stage over all inputs, or take what an earlier run left."""
         sha256 = sha256_of(file)
+        depends = {
+            "model": sha256,
+            "data": self._dataset.digest if self._dataset is not None else self.sample_kind,
+            "steps": repr(self.recipe.preprocessing),
+            "optimize": optimize,
+        }
         relative = f"predictions/{label}.npz"
         self.folder.path("predictions").mkdir(exist_ok=True)
 
@@ -148,7 +162,7 @@ class Scorer:
                         on_progress=self.count(f"{label}: image"),
                         store=self.folder.path(relative),
                         model_sha256=sha256,
-                        data_digest=self._dataset.digest,
+                        data_digest=self.folder.key(depends),
                     )
                 else:
                     assert self._feeds is not None
@@ -156,12 +170,6 @@ class Scorer:
             predictions.save(self.folder.path(relative))
             return {}
 
-        depends = {
-            "model": sha256,
-            "data": self._dataset.digest if self._dataset is not None else self.sample_kind,
-            "steps": repr(self.recipe.preprocessing),
-            "optimize": optimize,
-        }
         record = self.folder.stage(f"predict-{label}", depends, work, outputs=(relative,))
         predictions = Predictions.load(self.folder.path(relative))
         scored = Scored(
@@ -179,12 +187,24 @@ class Scorer:
     def results(self, label: str, results: Path, model: Path) -> Scored:
         """Read what the device tools wrote for exactly the data set's images.
 
+        Args:
+            label: of the stage.
+            results: folder of the tools.
+            model: the ONNX file that was compiled for the device.
+
         Raises:
             DatasetError: a result is missing, short or of an unknown image.
         """
         if self._dataset is None:
             raise DatasetError("device results can only be scored with --data")
-        predictions = named_results(results, output_specs(load_model(model)), self._dataset)
+        graph = load_model(model)
+        predictions = named_results(
+            results,
+            input_specs(graph),
+            output_specs(graph),
+            self._dataset,
+            in_model_order="out_nodes" not in self.recipe.atc,
+        )
         scored = Scored(
             label=label,
             predictions=predictions,
@@ -200,9 +220,10 @@ class Scorer:
         return scored
 
     def check_batch(self, model: Path, size: int) -> BatchCheck:
-        """Run a model of another batch size on a few images, the last batch being partial."""
-        from graphopt.recipes.stages import parse_stage
+        """Run a model of another batch size on a few images, the last batch being partial.
 
+        The stage ``rewritten`` must have run before.
+        """
         assert self._dataset is not None
         total = min(len(self._dataset), 2 * size + 1)
         total -= total > 1 and total % size == 0
@@ -229,7 +250,8 @@ def _compare(reference: Scored, candidate: Scored, recipe: Recipe) -> TensorComp
         return None
     aligned = _first(candidate.predictions, reference.predictions.names)
     compared = compare_outputs(reference.predictions.outputs, aligned.outputs, recipe.tolerance)
-    return max(compared, key=lambda item: (not item.passed, item.margin or 0.0))
+    # A tensor that is missing or has another shape is worse than any number.
+    return max(compared, key=lambda item: (not item.passed, item.margin is None, item.margin or 0.0))
 
 
 def _first(predictions: Predictions | None, names: tuple[str, ...]) -> Predictions:
@@ -245,12 +267,19 @@ def _first(predictions: Predictions | None, names: tuple[str, ...]) -> Predictio
     )
 
 
-def _predict_feeds(session: Any, feeds: Feeds) -> Predictions:
-    results = [run_in_batches(session, sample) for sample in feeds.samples]
-    return Predictions(
-        names=tuple(f"input-{i}" for i in range(len(results))),
-        outputs={name: np.stack([result[name] for result in results]) for name in results[0]},
-    )
+def _predict_feeds(session: Session, feeds: Feeds) -> Predictions:
+    """Run every sample; its batch axis becomes the rows, as with a data set."""
+    names: list[str] = []
+    parts: dict[str, list[Array]] = {}
+    for i, sample in enumerate(feeds.samples):
+        result = run_in_batches(session, sample)
+        count = len(next(iter(sample.values())))
+        batched = all(value.ndim > 0 and len(value) == count for value in result.values())
+        names += [f"input-{i}-{row}" for row in range(count if batched else 1)]
+        for name, value in result.items():
+            parts.setdefault(name, []).append(value if batched else value[np.newaxis])
+    outputs = {name: np.concatenate(values) for name, values in parts.items()}
+    return Predictions(names=tuple(names), outputs=outputs)
 
 
 def _size(path: Path) -> int:

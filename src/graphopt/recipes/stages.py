@@ -9,7 +9,7 @@ from pathlib import Path
 
 from graphopt.core.artefacts import Artefact
 from graphopt.core.discovery import did_you_mean
-from graphopt.core.errors import InvalidModelError, PreconditionError, UsageError
+from graphopt.core.errors import CheckpointError, InvalidModelError, PreconditionError, UsageError
 from graphopt.core.session import Session
 from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.recipe import Recipe
@@ -69,13 +69,17 @@ def parse_stage(text: str, *, recipe_name: str = "") -> Stage:
     Raises:
         UsageError: nothing of that kind; the message says what is possible.
         InvalidModelError: the file does not exist.
+        CheckpointError: the checkpoint does not exist.
     """
     given = find_recipe(recipe_name) if recipe_name else None
     prefix, _, rest = text.partition(":")
     if prefix == "torch" and rest:
         name, _, checkpoint = rest.partition("@")
+        recipe = find_recipe(name)
         path = Path(checkpoint) if checkpoint else None
-        return Stage(label=text, kind="torch", path=path, recipe=find_recipe(name))
+        if path is not None and not path.is_file():
+            raise CheckpointError(f"the checkpoint {path} does not exist, or is not a file")
+        return Stage(label=text, kind="torch", path=path, recipe=recipe)
     if prefix == "openvino" and rest:
         return _file_stage(text, Path(rest), "openvino", given)
     if prefix == "fp16" and rest:

@@ -29,8 +29,9 @@ def command(
     graphopt bench deepmar.opt.onnx --batch 1,4,8
     """
     from graphopt.cli.render import print_json, print_line, print_table
+    from graphopt.recipes.stages import parse_stage
 
-    if Path(what).is_dir() and not (Path(what) / "run.json").is_file():
+    if parse_stage(what, recipe_name=recipe_name).kind == "results":
         from graphopt.core.errors import DatasetError
         from graphopt.runtime.performance import read_performance
 

@@ -95,6 +95,8 @@ def command(
             print_line(str(path))
         for note in dict.fromkeys(note for plan in content["plans"] for note in plan["notes"]):
             print_line(f"note: {note}")
-    if result.missing:
-        raise MissingBackendError(result.missing)
-    return 0
+    if not result.missing:
+        return 0
+    # Not raised: with --json, stdout already holds the one document, which says it too.
+    click.echo(f"graphopt: {result.missing}", err=True)
+    return MissingBackendError.exit_code

@@ -51,24 +51,24 @@ def command(name: str | None, model: Path | None, as_json: bool) -> None:
         if text:
             print_line(f"  {word}: {text}")
     if info.options:
-        rows = [[option.name, option.type, option.default, option.doc] for option in info.options]
-        print_table("", ["option", "type", "default", "what"], rows)
+        options = [[option.name, option.type, option.default, option.doc] for option in info.options]
+        print_table("", ["option", "type", "default", "what"], options)
 
 
 def _would_apply(model: Path, names: list[str], as_json: bool) -> None:
     from graphopt.cli.render import print_json, print_table
-    from graphopt.core.errors import PreconditionError, UsageError
+    from graphopt.core.errors import MissingBackendError, PreconditionError, UsageError
     from graphopt.surgery import PassStep, Verify, rewrite_file
 
-    rows: list[list[object]] = []
+    rows: list[tuple[object, ...]] = []
     for name in names:
         try:
             report = rewrite_file(model, None, [PassStep(name)], verify=Verify.OFF, samples=None)
             applied, declined = report.passes[0].applied, report.passes[0].declined
             first = applied[0].what if applied else declined[0].why if declined else ""
-            rows.append([name, len(applied), len(declined), first])
-        except (PreconditionError, UsageError) as error:
-            rows.append([name, None, None, str(error)])
+            rows.append((name, len(applied), len(declined), first))
+        except (MissingBackendError, PreconditionError, UsageError) as error:
+            rows.append((name, None, None, str(error)))
     if as_json:
         keys = ("pass", "sites", "declined", "first")
         content = [dict(zip(keys, row, strict=True)) for row in rows]

@@ -113,7 +113,8 @@ def _show(report: "PipelineReport", as_json: bool) -> None:
     for problem in report.problems:
         print_line(f"FAILED: {problem}")
     print_line(f"verdict: {'passed' if report.ok else 'FAILED'} (gate: {report.max_drop} points)")
-    print_line(f"report: {Path(report.folder) / 'report.html'}")
+    page = Path(report.folder) / "report.html"
+    print_line(f"report: {page if page.is_file() else page.with_suffix('.json')}")
     print_line(f"\n{report.device_note}")
     for line in report.commands:
         print_line("  " + line.replace("\n", "\n  "))

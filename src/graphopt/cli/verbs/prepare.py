@@ -44,8 +44,8 @@ def command(
     if as_json:
         print_json("prepare", {"ok": True, **prepared.to_json()})
         return
-    print_line(f"{prepared.samples} inputs in {prepared.folder}")
+    print_line(f"{prepared.samples} inputs in {prepared.inputs}")
     print_line(f"list for benchmark: {prepared.info}")
     print_line(
-        f"on the device: python3 -m ais_bench --model MODEL.om --input {prepared.folder} --output results"
+        f"on the device: python3 -m ais_bench --model MODEL.om --input {prepared.inputs} --output results"
     )

@@ -51,7 +51,8 @@ def command(
     if as_json:
         print_json("validate", {"ok": report.passed, **report.to_json()})
         return 0 if report.passed else 1
-    heads = ["stage", "output", "verdict", ">max abs", ">max rel", ">cosine", ">error/allowed", "detail"]
+    numbers = ("max abs", "max rel", "cosine", "margin", "flips")
+    heads = [f">{name}" if name in numbers else name for name in report.COLUMNS]
     print_table(f"against {report.reference}, on {report.sample_kind}", heads, report.rows())
     allowed = report.tolerance
     print_line(
