@@ -45,9 +45,7 @@ class AttributeTask:
         """What a row of ``Score.details`` is about."""
         return "attribute"
 
-    def open_data(
-        self, root: Path, *, limit: int | None = None, labels_only: bool = False
-    ) -> PetaDataset:
+    def open_data(self, root: Path, *, limit: int | None = None, labels_only: bool = False) -> PetaDataset:
         """Open a PETA-format folder; see ``PetaDataset``."""
         return PetaDataset(root, limit=limit, labels_only=labels_only)
 
