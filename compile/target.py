@@ -55,6 +55,13 @@ class Target(ABC):
     suffix: ClassVar[str]
     """Of the artefact's file, with the dot."""
 
+    def check(self) -> None:  # noqa: B027  most targets have nothing to check
+        """Raise what is wrong with the options alone, before there is a model.
+
+        Raises:
+            UsageError: an option that no model could be compiled with.
+        """
+
     @abstractmethod
     def plan(
         self,

@@ -55,6 +55,13 @@ class AtcTarget(Target):
     script_only: bool = False
     timeout_s: float = 3600.0
 
+    def check(self) -> None:
+        """Refuse a chip that does not exist; see ``Target.check``."""
+        self._soc_version()
+
+    def _soc_version(self) -> str:
+        return detect_soc() if self.soc.lower() == "auto" else normalise_soc(self.soc)
+
     def plan(
         self,
         model: Path,
@@ -139,7 +146,7 @@ class AtcTarget(Target):
     ) -> tuple[AtcInvocation, GraphFacts]:
         if output.suffix != self.suffix:
             raise UsageError(f"ATC writes .om files: name the output {output.with_suffix('.om')}")
-        soc = detect_soc() if self.soc.lower() == "auto" else normalise_soc(self.soc)
+        soc = self._soc_version()
         facts = read_facts(model)
         check_request(model, facts.outputs, outputs, kind="output")
         options = {"log": self.log, **{name.lstrip("-"): value for name, value in self.options.items()}}

@@ -68,6 +68,8 @@ def read_peta_labels(path: Path) -> PetaLabels:
     Raises:
         DatasetError: missing, not JSON, a repeated name, or values that are not 35 of 0 or 1.
     """
+    if not path.is_file():
+        raise DatasetError(f"{path} does not exist; a PETA folder holds label.json, image.txt and images/")
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:

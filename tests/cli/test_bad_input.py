@@ -261,3 +261,27 @@ def test_kill_9_at_20_random_moments_leaves_the_old_file_or_the_new_one(tmp_path
     assert apply(source, "-o", output, "--force").returncode == 0
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"m.onnx", "out.onnx", "out.onnx.json"}, "temporaries of dead processes stay"
+
+
+@pytest.mark.parametrize("verb", ["apply", "compile"])
+def test_this_folder_is_no_model(verb: str, tmp_path: Path) -> None:
+    options = {"apply": ["--passes", "remove_pad"], "compile": ["--target", "openvino"]}[verb]
+    argv = [sys.executable, "-m", "graphopt", verb, ".", *options]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 2
+    assert ". is a folder" in done.stderr
+
+
+def test_inputs_that_hold_nan_are_refused(model: Path) -> None:
+    np.savez(model.with_name("nan.npz"), x=np.full((3, 250), np.nan, np.float32))
+    done = apply(model, "--data", model.with_name("nan.npz"))
+    assert done.returncode == 2
+    assert "NaN" in done.stderr
+
+
+def test_a_chip_that_is_none_is_refused_before_a_run_begins(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "graphopt", "pipeline", "deepmar", "--demo", "--soc", "31", "-o", "run"]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 2
+    assert "'31' is a family" in done.stderr
+    assert list(tmp_path.iterdir()) == []

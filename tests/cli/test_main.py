@@ -160,7 +160,9 @@ def test_a_full_stdout_is_said_and_is_exit_2() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGTERM, 143)]
+)
 def test_an_interruption_leaves_no_partial_output(model: Path, number: int, code: int) -> None:
     # Slow enough to be hit in the middle: many passes, each compared.
     passes = ",".join(["remove_pad", "simplify"] * 20)

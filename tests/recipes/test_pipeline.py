@@ -339,9 +339,9 @@ def test_without_jinja2_no_old_page_stays(
     ("changes", "message"),
     [
         ({}, "say where the model comes from"),
-        ({"demo": True, "checkpoint": Path("c")}, "say where"),
-        ({"demo": True, "onnx": Path("m")}, "say where"),
-        ({"demo": True, "data": Path("d")}, "brings its own data"),
+        ({"demo": True, "checkpoint": Path("c")}, "--demo brings its own"),
+        ({"demo": True, "onnx": Path("m")}, "--demo brings its own"),
+        ({"demo": True, "data": Path("d")}, "--demo brings its own"),
         ({"onnx": Path("m"), "results": Path("r")}, "--results needs --data"),
         ({"onnx": Path("m"), "targets": ("onnxruntime", "tensorrt")}, "unknown target 'tensorrt'"),
     ],

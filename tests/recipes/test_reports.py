@@ -96,7 +96,11 @@ def test_the_commands_for_the_box_fit_the_run(
     bundle, there, back = pipeline(limit=3).commands
     assert bundle.startswith(f"graphopt bundle {project / 'run'} --data {project / 'data'} --limit 3")
     assert "bash small_bs1.atc.sh" in there
-    assert f"--onnx {project / 'raw.onnx'} --data {project / 'data'} --limit 3 --results results" in back
+    assert f"--onnx {project / 'raw.onnx'} --data {project / 'data'} --limit 3" in back
+    # What was not left at its default is said, so that the stages are found done.
+    assert "--batch 1,2" in back
+    assert "--max-drop" not in back
+    assert "--results results -o" in back
 
 
 def test_finite_keeps_everything_but_what_json_cannot_hold() -> None:

@@ -85,7 +85,11 @@ REFUSED: list[tuple[str, type[GraphoptError], str]] = [
     ("torch:", InvalidModelError, "torch: does not exist"),
     ("text.txt", UsageError, "a model file ends in .onnx, .ort, .xml, .om"),
     (".#raw", UsageError, ". is not a run folder"),
-    ("RUN#stag", UsageError, "unknown stage 'stag' of a run; known: compiled, raw, rewritten"),
+    (
+        "RUN#stag",
+        UsageError,
+        "unknown stage 'stag' of a run; known: compiled, onnxruntime, openvino, raw, rewritten",
+    ),
     ("RUN#rewriten", UsageError, "did you mean rewritten?"),
     ("RUN#", UsageError, "unknown stage ''"),
     ("RUN", UsageError, "is a run; name one of its stages"),

@@ -1,7 +1,7 @@
 """The command line: one file per verb, errors as sentences, exit codes as an interface.
 
 0 fine; 1 ran, verdict bad; 2 bad input or usage; 3 tool or package missing; 4 external tool
-failed; 70 a bug; 130 interrupted; 141 closed pipe.
+failed; 70 a bug; 130 interrupted; 141 closed pipe; 129 and 143 hung up and terminated.
 """
 
 import os
@@ -20,7 +20,6 @@ EXIT_USAGE = 2
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
-EXIT_TERMINATED = 143
 
 
 @click.group(
@@ -41,7 +40,8 @@ def cli(verbose: int) -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its documented code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
     try:
         code = _run()
         sys.stdout.flush()
@@ -72,7 +72,7 @@ def _run() -> int:
         _error_as_json(type(error).__name__, str(error), error.exit_code)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted; no partial output was left")
+        _say("interrupted; nothing half-written was left")
         return EXIT_INTERRUPTED
     except MemoryError:
         _say("out of memory; close other programs, or use a smaller batch or model")
@@ -103,6 +103,7 @@ def _error_as_json(kind: str, message: str, code: int) -> None:
         print_json("error", {"ok": False, "error": {"type": kind, "message": message, "exit_code": code}})
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
     # An exception, so that temporary files are removed on the way out.
-    raise SystemExit(EXIT_TERMINATED)
+    _say(f"ended by {signal.Signals(number).name}; nothing half-written was left")
+    raise SystemExit(128 + number)

@@ -57,6 +57,19 @@ def tolerance_options(command: Command) -> Command:
     return with_tolerance
 
 
+def beside(model: Path, suffix: str) -> Path:
+    """Return ``NAME.SUFFIX`` beside a model file ``NAME.onnx``.
+
+    Raises:
+        InvalidModelError: the model is a folder.
+    """
+    if model.is_dir():
+        from graphopt.core.errors import InvalidModelError
+
+        raise InvalidModelError(f"{model} is a folder; give an ONNX file")
+    return model.with_name(f"{model.stem}.{suffix}")
+
+
 class IntList(click.ParamType[tuple[int, ...]]):
     """``1,4,8`` as a tuple of positive integers without repetition."""
 

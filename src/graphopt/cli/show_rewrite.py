@@ -31,7 +31,7 @@ def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> No
     heads = ["pass", ">sites", ">declined", ">nodes", ">seconds", ">max error", "note"]
     print_table("", heads, rows)
     applied = [[item.name, change.node, change.what] for item in report.passes for change in item.applied]
-    if applied and not written:
+    if applied and report.verification.reason == "dry run":
         print_table("would change", ["pass", "node", "what"], applied[:50])
     declined = [[item.name, place.node, place.why] for item in report.passes for place in item.declined]
     if declined:

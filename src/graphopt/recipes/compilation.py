@@ -80,6 +80,9 @@ def make_target(request: CompileOptions, recipe: Recipe | None) -> Target:
 
         options = {**(recipe.atc if recipe else {}), **request.options}
         return AtcTarget(soc=request.soc, options=options, script_only=request.script_only)
+    if request.script_only or request.soc:
+        word = "--script-only" if request.script_only else "--soc"
+        raise UsageError(f"{word} is for --target atc; {request.target} has no use for it")
     if request.options:
         return kind(**_typed(kind, request.options))
     return kind()

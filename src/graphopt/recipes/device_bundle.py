@@ -109,6 +109,8 @@ def make_bundle(
     """
     run = Path(what) if (Path(what) / "run.json").is_file() else None
     stage = parse_stage(f"{what}#rewritten" if run else what, recipe_name=recipe_name)
+    if stage.kind == "model" and stage.path is not None and stage.path.suffix == ".onnx":
+        load_model(stage.path)  # a broken file is said before a missing recipe
     recipe = recipe_of(stage)
     if stage.kind != "model" or stage.path is None or stage.path.suffix != ".onnx":
         raise UsageError(f"{what}: a bundle is made from a run folder or an ONNX file")

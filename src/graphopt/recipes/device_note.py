@@ -26,7 +26,17 @@ def device_commands(recipe: Recipe, options: "PipelineOptions") -> tuple[str, tu
         _line("bundle", run, "--data", data, *limit, "-o", bundle),
         f"# copy {bundle} to the box, then there:\n{there}",
         "# copy the folder 'results' back, then here:\n"
-        + _line("pipeline", recipe.name, *_source(options, data), *limit, "--results", "results", "-o", run),
+        + _line(
+            "pipeline",
+            recipe.name,
+            *_source(options, data),
+            *limit,
+            *_settings(options),
+            "--results",
+            "results",
+            "-o",
+            run,
+        ),
     )
     note = (
         "The compiled stages above ran on this machine's CPU. To add the device's own row, build the .om "
@@ -42,6 +52,23 @@ def _source(options: "PipelineOptions", data: Path) -> list[object]:
         return ["--demo"]
     files = (("--checkpoint", options.checkpoint), ("--onnx", options.onnx), ("--data", data))
     return [word for name, file in files if file is not None for word in (name, file)]
+
+
+def _settings(options: "PipelineOptions") -> list[object]:
+    """Return what was not left at its default, so that the same stages are found done."""
+    given = {
+        "--targets": ",".join(options.targets),
+        "--batch": ",".join(map(str, options.batches)),
+        "--soc": options.soc,
+        "--max-drop": str(options.max_drop),
+    }
+    usual = {
+        "--targets": ",".join(type(options).targets),
+        "--batch": ",".join(map(str, type(options).batches)),
+        "--soc": type(options).soc,
+        "--max-drop": str(type(options).max_drop),
+    }
+    return [word for name, value in given.items() if value != usual[name] for word in (name, value)]
 
 
 def _line(*words: object) -> str:

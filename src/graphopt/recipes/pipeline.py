@@ -15,7 +15,7 @@ from graphopt.core.artefacts import Artefact
 from graphopt.core.errors import MissingBackendError, UsageError
 from graphopt.core.files import sha256_of
 from graphopt.core.onnx_files import input_specs, load_model
-from graphopt.recipes.compilation import CompileOptions, batch_model, compile_model
+from graphopt.recipes.compilation import CompileOptions, batch_model, compile_model, make_target
 from graphopt.recipes.device_note import device_commands, environment
 from graphopt.recipes.export import export_recipe, make_demo
 from graphopt.recipes.pipeline_report import BatchCheck, PipelineReport, StageRow
@@ -59,15 +59,19 @@ class PipelineOptions:
     limit: int | None = None
     targets: tuple[str, ...] = DEFAULT_TARGETS
     batches: tuple[int, ...] = (1, 8)
-    soc: str = "Ascend310P3"
+    soc: str = "310P3"
     max_drop: float = 0.3
 
     def __post_init__(self) -> None:
         sources = [self.demo, self.onnx is not None, self.checkpoint is not None and self.onnx is None]
-        if sum(sources) != 1 or (self.demo and (self.data or self.checkpoint)):
+        if self.demo and (self.onnx or self.data or self.checkpoint):
+            raise UsageError(
+                "--demo brings its own checkpoint and data: leave --onnx, --checkpoint, --data out"
+            )
+        if sum(sources) != 1:
             raise UsageError(
                 "say where the model comes from: --checkpoint FILE, --onnx RAW (with --checkpoint to compare "
-                "with PyTorch), or --demo, which brings its own data"
+                "with PyTorch), or --demo"
             )
         if self.results is not None and self.data is None and not self.demo:
             raise UsageError("--results needs --data: the labels to score them with")
@@ -107,6 +111,7 @@ def run_pipeline(
     Raises:
         GraphoptError: a stage could not be done. A bad verdict is no exception but in the report.
     """
+    _check_early(recipe, options)
     folder = RunFolder(options.folder, recipe.name, versions=environment())
     progress = progress or Silent()
     run = _Run(recipe=recipe, options=options, folder=folder, say=progress.say)
@@ -129,6 +134,14 @@ def run_pipeline(
 
     note = write_reports(report, scorer, options.folder)
     return report if note is None else _with_note(report, note)
+
+
+def _check_early(recipe: Recipe, options: PipelineOptions) -> None:
+    """Refuse what can be known to be wrong before anything is made."""
+    for name in options.targets:
+        make_target(CompileOptions(target=name, soc=options.soc if name == "atc" else ""), recipe).check()
+    if options.data is not None:
+        recipe.task.open_data(options.data, limit=options.limit)
 
 
 def _sources(run: _Run) -> tuple[Path | None, Path | None]:
@@ -230,7 +243,9 @@ def _compiled(run: _Run) -> dict[str, StageRecord]:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             request = CompileOptions(
-                target=name, soc=options.soc, batches=options.batches if name == "atc" else ()
+                target=name,
+                soc=options.soc if name == "atc" else "",
+                batches=options.batches if name == "atc" else (),
             )
             model = run.path(_REWRITTEN)
             compiled = compile_model(model, folder, request, stem=recipe.name, recipe=recipe, force=True)

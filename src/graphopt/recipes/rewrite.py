@@ -9,7 +9,8 @@ from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.samples import feeds_for
 from graphopt.surgery import PassStep, RewriteReport, Samples, Verify, rewrite_file
 
-_VERIFY_IMAGES = 2
+_COUNT = 8
+_GOLDEN_COUNT = 2
 
 
 def rewrite(
@@ -52,7 +53,9 @@ def rewrite(
     golden = source.with_name("golden.npz")
     if verify is not Verify.OFF and (data is not None or golden.is_file()):
         specs = input_specs(load_model(source))
-        feeds = feeds_for(specs, data=data, recipe=recipe, golden=golden, count=_VERIFY_IMAGES)
+        feeds = feeds_for(
+            specs, data=data, recipe=recipe, golden=golden, count=_COUNT if data else _GOLDEN_COUNT
+        )
         samples = Samples(feeds=feeds.samples, kind=feeds.kind)
     return rewrite_file(
         source,

@@ -91,9 +91,10 @@ def _from_npz(path: Path, inputs: tuple[TensorSpec, ...], count: int) -> Feeds:
         {spec.name: arrays[spec.name][i * step : (i + 1) * step] for spec in inputs}
         for i in range(min(total, count))
     )
+    of_all = str(total) if total == len(samples) else f"{len(samples)} of {total}"
     if not samples:
         raise UsageError(f"{path} holds fewer samples than the model's batch of {step}")
-    return _checked(Feeds(samples=samples, kind=f"{len(samples)} samples of {path.name}"), inputs)
+    return _checked(Feeds(samples=samples, kind=f"{of_all} samples of {path.name}"), inputs)
 
 
 def _from_golden(path: Path, inputs: tuple[TensorSpec, ...], count: int) -> Feeds:
@@ -117,7 +118,9 @@ def _read_npz(path: Path) -> dict[str, Array]:
                 {} if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
             )
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise DatasetError(f"{path} is not an .npz file of plain arrays: {error}") from error
+        raise DatasetError(
+            f"{path} is not an .npz file of plain arrays; write it with numpy.savez(FILE, NAME=array)"
+        ) from error
     if not arrays:
         raise DatasetError(f"{path} holds no named arrays; write it with numpy.savez(FILE, NAME=array)")
     return arrays
@@ -126,7 +129,10 @@ def _read_npz(path: Path) -> dict[str, Array]:
 def _checked(feeds: Feeds, inputs: tuple[TensorSpec, ...]) -> Feeds:
     for sample in feeds.samples:
         for spec in inputs:
-            reason = spec.mismatch(sample[spec.name])
+            array = sample[spec.name]
+            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+                raise UsageError(f"--data, input {spec.name}: holds NaN or infinities, which prove nothing")
+            reason = spec.mismatch(array)
             if reason and not reason.startswith("shape"):  # a batch may differ; the comparison splits it
                 raise UsageError(f"--data, input {spec.name}: {reason}")
     return feeds

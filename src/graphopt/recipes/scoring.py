@@ -1,5 +1,6 @@
 """Run the stages of a pipeline over the same inputs, score and compare them."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -210,8 +211,8 @@ class Scorer:
             predictions=predictions,
             score=self._score(predictions),
             seconds=0.0,
-            bytes=sum(item.stat().st_size for item in results.rglob("*") if item.is_file()),
-            sha256="",
+            bytes=0,
+            sha256=_digest(predictions),
             reused=False,
             exact=False,
             note=f"read from {results}",
@@ -280,6 +281,14 @@ def _predict_feeds(session: Session, feeds: Feeds) -> Predictions:
             parts.setdefault(name, []).append(value if batched else value[np.newaxis])
     outputs = {name: np.concatenate(values) for name, values in parts.items()}
     return Predictions(names=tuple(names), outputs=outputs)
+
+
+def _digest(predictions: Predictions) -> str:
+    """Return the sha256 of what was read: names and raw rows, in order."""
+    digest = hashlib.sha256("\n".join(predictions.names).encode())
+    for name, rows in sorted(predictions.outputs.items()):
+        digest.update(name.encode() + np.ascontiguousarray(rows).tobytes())
+    return digest.hexdigest()
 
 
 def _size(path: Path) -> int:

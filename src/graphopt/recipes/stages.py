@@ -1,7 +1,7 @@
 """Open whatever a user may name as a stage: a file, a run's stage, a torch module, a results folder.
 
 ``torch:RECIPE[@CHECKPOINT]`` · ``FILE.onnx`` · ``FILE.xml`` · ``FILE.om`` · ``openvino:FILE.onnx`` ·
-``RUN#raw|rewritten|compiled`` · a folder of results.
+``RUN#raw|rewritten|onnxruntime|openvino|compiled`` · a folder of results.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,18 @@ from pathlib import Path
 from graphopt.core.artefacts import Artefact
 from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import CheckpointError, InvalidModelError, PreconditionError, UsageError
+from graphopt.core.onnx_files import load_model
 from graphopt.core.session import Session
 from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.recipe import Recipe
 
-RUN_STAGES = {"raw": "raw/model.onnx", "rewritten": "rewritten/model.onnx", "compiled": "compiled"}
+RUN_STAGES = {
+    "raw": "raw/model.onnx",
+    "rewritten": "rewritten/model.onnx",
+    "onnxruntime": "compiled/onnxruntime/*.onnx",
+    "openvino": "compiled/openvino/*.xml",
+}
+"""Where a run keeps what can run here; ``compiled`` is the first compiled one that is there."""
 _MODEL_SUFFIXES = (".onnx", ".ort", ".xml", ".om")
 
 
@@ -51,9 +58,14 @@ class Stage:
         if self.kind == "results":
             raise UsageError(f"{self.label} is a folder of results, not a model that can run")
         if self.kind == "openvino":
+            load_model(self.path)
             from graphopt.runtime.sessions.openvino import OpenVinoSession
 
             return OpenVinoSession(self.path)
+        if self.path.suffix == ".onnx":
+            load_model(
+                self.path
+            )  # says what is wrong better than a backend, and keeps data inside its folder
         from graphopt.runtime.sessions import open_session
 
         return open_session(self.path, optimize=optimize)
@@ -114,15 +126,14 @@ def _file_stage(label: str, path: Path, kind: str, given: Recipe | None) -> Stag
 def _run_stage(label: str, run: Path, stage: str, given: Recipe | None) -> Stage:
     if not (run / "run.json").is_file():
         raise UsageError(f"{run} is not a run folder (it has no run.json); make one with: graphopt pipeline")
-    if stage not in RUN_STAGES:
-        raise UsageError(f"unknown stage {stage!r} of a run; {did_you_mean(stage, RUN_STAGES)}")
-    path = run / RUN_STAGES[stage]
-    if stage == "compiled":
-        found = sorted(path.glob("onnxruntime/*.onnx")) + sorted(path.glob("openvino/*.xml"))
-        if not found:
-            raise InvalidModelError(f"{run} has no compiled model yet; run: graphopt pipeline")
-        path = found[0]
-    return _file_stage(label, path, "model", given)
+    known = [*RUN_STAGES, "compiled"]
+    if stage not in known:
+        raise UsageError(f"unknown stage {stage!r} of a run; {did_you_mean(stage, known)}")
+    names = ("onnxruntime", "openvino") if stage == "compiled" else (stage,)
+    found = [path for name in names for path in sorted(run.glob(RUN_STAGES[name]))]
+    if not found:
+        raise InvalidModelError(f"{run} has no {stage} model yet; run: graphopt pipeline")
+    return _file_stage(label, found[0], "model", given)
 
 
 def _folder_stage(label: str, path: Path, given: Recipe | None) -> Stage:

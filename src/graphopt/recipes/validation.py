@@ -1,7 +1,9 @@
 """Join what a user named as stages to the comparison."""
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 
 from graphopt.core.comparison import FLOAT32_REORDERED, Tolerance
@@ -58,12 +60,22 @@ def validate_stages(
 
 def _stages(texts: Sequence[str], recipe_name: str) -> list[Stage]:
     if len(texts) == 1 and (Path(texts[0]) / "run.json").is_file():
-        texts = [f"{texts[0]}#{name}" for name in RUN_STAGES]
+        texts = _stages_of_run(Path(texts[0]))
     if len(texts) < 2:
         raise UsageError("validate compares at least two stages: graphopt validate A B")
     if len(set(texts)) < len(texts):
         raise UsageError("a stage is named twice; comparing it with itself says nothing")
     return [parse_stage(text, recipe_name=recipe_name) for text in texts]
+
+
+def _stages_of_run(run: Path) -> list[str]:
+    """Return every stage of a run that can run here, PyTorch first when its demo checkpoint is there."""
+    recipe = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]
+    checkpoint = run / "demo" / "checkpoint.pth.tar"
+    torch = [f"torch:{recipe}@{checkpoint}"] if checkpoint.is_file() and find_spec("torch") else []
+    missing = () if find_spec("openvino") else ("openvino",)
+    stages = [name for name in RUN_STAGES if name != "compiled" and name not in missing]
+    return torch + [f"{run}#{name}" for name in stages if any(run.glob(RUN_STAGES[name]))]
 
 
 def _golden(stage: Stage) -> Path | None:

@@ -6,6 +6,7 @@ import click
 
 from graphopt.cli.options import (
     Progress,
+    beside,
     data_option,
     force_option,
     json_option,
@@ -63,13 +64,17 @@ def command(
 
     chosen = [bool(passes), preset is not None, bool(recipe_name and not passes and preset is None)]
     if sum(chosen) != 1:
-        raise UsageError("say what to apply with one of --passes, --preset or --recipe; see: graphopt passes")
+        raise UsageError(
+            "--passes and --preset exclude each other"
+            if passes and preset
+            else "say what to apply with one of --passes, --preset or --recipe; see: graphopt passes"
+        )
     steps = parse_steps(passes or PRESETS[preset or ""]) if passes or preset else None
     progress = Progress()
     try:
         report = rewrite(
             model,
-            None if dry_run else output or model.with_name(f"{model.stem}.opt.onnx"),
+            None if dry_run else output or beside(model, "opt.onnx"),
             steps,
             recipe_name=recipe_name,
             verify=Verify(verify),

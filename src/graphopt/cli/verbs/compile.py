@@ -7,6 +7,7 @@ import click
 from graphopt.cli.options import (
     IntList,
     Progress,
+    beside,
     force_option,
     json_option,
     output_option,
@@ -80,7 +81,7 @@ def command(
                 print_line("\n".join([*plan["steps"], *(f"note: {note}" for note in plan["notes"])]))
                 print_line(plan["script"] or "")
         return 0
-    folder = output or model.with_name(f"{model.stem}.{target}")
+    folder = output or beside(model, target)
     progress = Progress()
     try:
         progress.say(f"compiling for {target}")

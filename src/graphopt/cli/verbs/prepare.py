@@ -1,5 +1,6 @@
 """``graphopt prepare``: a data set's inputs as files for the device tools."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -46,6 +47,6 @@ def command(
         return
     print_line(f"{prepared.samples} inputs in {prepared.inputs}")
     print_line(f"list for benchmark: {prepared.info}")
-    print_line(
-        f"on the device: python3 -m ais_bench --model MODEL.om --input {prepared.inputs} --output results"
-    )
+    inputs = shlex.quote(str(prepared.inputs))
+    print_line(f"on the device: python3 -m ais_bench --model MODEL.om --input {inputs} --output results")
+    print_line(f"its paths are relative: start benchmark inside {prepared.folder}")
