@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         make_pass,
         pass_names,
     )
-    from graphopt.surgery.engine import rewrite_file
+    from graphopt.surgery.engine.rewriting import rewrite_file
     from graphopt.surgery.graph_pass import Declined, Effect, GraphPass, Pass, Site
     from graphopt.surgery.graphsurgeon_pass import GraphSurgeonPass
     from graphopt.surgery.model_pass import Change, ModelPass, Outcome, Refusal
@@ -61,7 +61,7 @@ __all__ = [
 # Steps are plain data and come at once; what imports onnx-ir comes when it is first asked for.
 _MODULES = {
     "catalogue": ("OptionInfo", "PassInfo", "describe_passes", "find_pass", "make_pass", "pass_names"),
-    "engine": ("rewrite_file",),
+    "engine.rewriting": ("rewrite_file",),
     "graph_pass": ("Declined", "Effect", "GraphPass", "Pass", "Site"),
     "graphsurgeon_pass": ("GraphSurgeonPass",),
     "model_pass": ("Change", "ModelPass", "Outcome", "Refusal"),

@@ -13,8 +13,8 @@ import onnx_ir as ir
 
 from graphopt.core.errors import PreconditionError, VerificationError
 from graphopt.core.onnx_files import from_proto, to_proto
+from graphopt.surgery.engine.walking import all_graphs
 from graphopt.surgery.model_pass import Change, ModelPass, Outcome, Refusal
-from graphopt.surgery.walking import all_graphs
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from graphopt.surgery.constant_folding import ConstantFolder, FoldSite
+from graphopt.surgery.folding.constant_folding import ConstantFolder, FoldSite
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import constant_tensor, is_function_body, nodes_of
 

@@ -11,7 +11,7 @@ from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.surgery.graph_edits import fresh_name, remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import graphs_of
-from graphopt.surgery.shape_inference import infer_types, record_types
+from graphopt.surgery.shapes.shape_inference import infer_types, record_types
 
 _PINNED = "graphopt.pinned_as"
 

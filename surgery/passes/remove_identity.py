@@ -9,7 +9,7 @@ import onnx_ir as ir
 from graphopt.surgery.graph_edits import bypass, why_not_bypassed
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import input_of, ints_of, nodes_of, opset_of
-from graphopt.surgery.shape_inference import Inferred, infer_types
+from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
 
 SINGLE = ("Concat", "Max", "Mean", "Min", "Sum")
 RESHAPING = ("Expand", "Flatten", "Reshape", "Slice", "Tile")

@@ -9,12 +9,12 @@ import onnx_ir as ir
 
 from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import PreconditionError, UsageError
-from graphopt.surgery.batch_plan import BatchPlan, Fix, plan_batch
+from graphopt.surgery.batching.batch_plan import BatchPlan, Fix, plan_batch
 from graphopt.surgery.graph_edits import add_constant, remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import constant_of, label, shape_text
-from graphopt.surgery.shape_analysis import analyse_shapes
-from graphopt.surgery.shape_inference import infer_types, record_types
+from graphopt.surgery.shapes.shape_analysis import analyse_shapes
+from graphopt.surgery.shapes.shape_inference import infer_types, record_types
 
 _PROBE = 2
 """Stands for a symbolic batch: unlike 1, it cannot pass for another size by accident."""

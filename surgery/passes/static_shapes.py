@@ -8,12 +8,12 @@ import onnx_ir as ir
 
 from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import PreconditionError, UsageError
-from graphopt.surgery.constant_folding import FoldSite
-from graphopt.surgery.dynamic_causes import dynamic_causes
+from graphopt.surgery.folding.constant_folding import FoldSite
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import shape_text
-from graphopt.surgery.shape_analysis import analyse_shapes
-from graphopt.surgery.shape_inference import Inferred, record_types
+from graphopt.surgery.shapes.dynamic_causes import dynamic_causes
+from graphopt.surgery.shapes.shape_analysis import analyse_shapes
+from graphopt.surgery.shapes.shape_inference import Inferred, record_types
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,8 +14,8 @@ import pytest
 
 from graphopt.core import child
 from graphopt.core.onnx_files import write_model
+from graphopt.surgery.engine.walking import all_graphs
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
-from graphopt.surgery.walking import all_graphs
 
 CHAIN = """
 <ir_version: 8, opset_import: ["" : 13], producer_name: "pytorch", producer_version: "1.6">

@@ -7,7 +7,7 @@ import pytest
 
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.tensors import Dim, TensorSpec
-from graphopt.surgery.feeds import SharedInputs, shared_inputs, split_feed
+from graphopt.surgery.engine.feeds import SharedInputs, shared_inputs, split_feed
 
 
 def _spec(*shape: Dim, name: str = "x", dtype: str = "float32") -> TensorSpec:

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from graphopt.surgery.engine.structure import faults
 from graphopt.surgery.graph_edits import (
     add_constant,
     bypass,
@@ -21,7 +22,6 @@ from graphopt.surgery.graph_queries import (
     static_shape,
     used_elsewhere,
 )
-from graphopt.surgery.structure import faults
 
 TEXT = """<ir_version: 8, opset_import: ["" : 13, "local" : 1]>
 g (bool flag, float[3] x, float[3] given) => (float[3] y, float[3] z)

@@ -25,7 +25,7 @@ from graphopt.core.lineage import (
 )
 from graphopt.core.onnx_files import load_model
 from graphopt.surgery import parse_steps, rewrite_file
-from graphopt.surgery.fingerprint import fingerprint
+from graphopt.surgery.engine.fingerprint import fingerprint
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.model_pass import Change, ModelPass, Outcome
 

@@ -9,8 +9,8 @@ import pytest
 
 from graphopt.core import child
 from graphopt.core.errors import MissingBackendError
-from graphopt.surgery import model_runs
-from graphopt.surgery.model_runs import run_files
+from graphopt.surgery.engine import model_runs
+from graphopt.surgery.engine.model_runs import run_files
 
 Write = Callable[[str, str], Path]
 FEED = {"x": np.array([1, -1], np.float32)}

@@ -15,12 +15,12 @@ from graphopt.core.errors import UsageError
 from graphopt.core.lineage import KEYS
 from graphopt.core.onnx_files import load_model
 from graphopt.surgery import describe_passes, find_pass, pass_names
-from graphopt.surgery.fingerprint import fingerprint
+from graphopt.surgery.engine.fingerprint import fingerprint
+from graphopt.surgery.engine.running import run_pass
+from graphopt.surgery.engine.walking import all_graphs
 from graphopt.surgery.graph_pass import Effect, GraphPass, Pass
 from graphopt.surgery.model_pass import ModelPass
 from graphopt.surgery.options import typed_options
-from graphopt.surgery.running import run_pass
-from graphopt.surgery.walking import all_graphs
 
 Write = Callable[[str, str], Path]
 NAMES = pass_names()

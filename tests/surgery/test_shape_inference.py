@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from graphopt.surgery.shape_inference import ShapeInference, infer_types, record_types
+from graphopt.surgery.shapes.shape_inference import ShapeInference, infer_types, record_types
 
 TEXT = """<ir_version: 8, opset_import: ["" : 13, "local" : 1]>
 g (float[n,3] x, bool flag) => (float[n,3] y)

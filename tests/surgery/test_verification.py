@@ -24,9 +24,9 @@ from graphopt.surgery import (
     parse_steps,
     rewrite_file,
 )
+from graphopt.surgery.engine.proving import _first
+from graphopt.surgery.engine.verification import combined_tolerance
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
-from graphopt.surgery.proving import _first
-from graphopt.surgery.verification import combined_tolerance
 
 Write = Callable[[str, str], Path]
 NAMES = ("first", "second", "third", "fourth")

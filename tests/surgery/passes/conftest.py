@@ -12,8 +12,8 @@ from graphopt.core.onnx_files import to_proto
 from graphopt.core.samples import structured_feeds
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array
+from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.graph_pass import Pass
-from graphopt.surgery.running import run_pass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from graphopt.surgery import constant_batch
+from graphopt.surgery.folding import constant_batch
 from graphopt.surgery.passes.fold_constants import FoldConstants
 
 Rewrite = Callable[..., Any]

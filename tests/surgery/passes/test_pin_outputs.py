@@ -5,8 +5,8 @@ import onnx_ir as ir
 import pytest
 
 from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.passes.pin_outputs import PinOutputs
-from graphopt.surgery.running import run_pass
 
 Rewrite = Callable[..., Any]
 Build = Callable[..., ir.Model]

@@ -14,12 +14,12 @@ from graphopt.core.onnx_files import check_model_file, load_model, write_model
 from graphopt.core.samples import structured_feeds
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array
+from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.passes.fold_constants import FoldConstants
 from graphopt.surgery.passes.fuse_batchnorm import FuseBatchnorm
 from graphopt.surgery.passes.remove_pad import RemovePad
 from graphopt.surgery.passes.set_batch import SetBatch
 from graphopt.surgery.passes.static_shapes import StaticShapes
-from graphopt.surgery.running import run_pass
 
 pytestmark = pytest.mark.shared
 

@@ -6,9 +6,9 @@ import onnx_ir as ir
 import pytest
 
 from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.graph_queries import static_shape
 from graphopt.surgery.passes.set_batch import SetBatch
-from graphopt.surgery.running import run_pass
 
 Build = Callable[..., ir.Model]
 

@@ -6,8 +6,8 @@ import onnx_ir as ir
 import pytest
 
 from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.passes.static_shapes import StaticShapes
-from graphopt.surgery.running import run_pass
 
 Rewrite = Callable[..., Any]
 Build = Callable[..., ir.Model]

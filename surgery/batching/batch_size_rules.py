@@ -2,7 +2,7 @@
 
 import math
 
-from graphopt.surgery.batched_node import BatchedNode, Mixed, Shape, batch_of_first_input, stay_apart
+from graphopt.surgery.batching.batched_node import BatchedNode, Mixed, Shape, batch_of_first_input, stay_apart
 from graphopt.surgery.graph_queries import attribute_int
 
 _TO_THE_END = 1 << 30

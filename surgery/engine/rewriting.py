@@ -16,14 +16,14 @@ from graphopt.core.files import check_output, sha256_of
 from graphopt.core.lineage import recipe_of
 from graphopt.core.onnx_files import atomic_model, checker, input_specs, output_specs
 from graphopt.core.tensors import TensorSpec
+from graphopt.surgery.engine.model_runs import runner
+from graphopt.surgery.engine.plan import Planned, State, make_plan
+from graphopt.surgery.engine.proving import Attempt, Prover
+from graphopt.surgery.engine.verification import Verifier
+from graphopt.surgery.engine.walking import main_graphs
 from graphopt.surgery.graph_pass import Pass
-from graphopt.surgery.model_runs import runner
-from graphopt.surgery.plan import Planned, State, make_plan
-from graphopt.surgery.proving import Attempt, Prover
 from graphopt.surgery.report import RewriteError, RewriteReport, Samples, Status, Verification, Verify
 from graphopt.surgery.steps import PassStep
-from graphopt.surgery.verification import Verifier
-from graphopt.surgery.walking import main_graphs
 
 
 def rewrite_file(

@@ -8,9 +8,9 @@ import onnx_ir as ir
 
 from graphopt.core.errors import InvalidModelError, PreconditionError
 from graphopt.core.tensors import Array
-from graphopt.surgery.batch_rules import PARAMETERS, RULES
-from graphopt.surgery.batched_node import Mixed, Shape
-from graphopt.surgery.constant_batch import ConstantBatch
+from graphopt.surgery.batching.batch_rules import PARAMETERS, RULES
+from graphopt.surgery.batching.batched_node import Mixed, Shape
+from graphopt.surgery.folding.constant_batch import ConstantBatch
 from graphopt.surgery.graph_queries import (
     ONNX_DOMAIN,
     attribute_int,
@@ -21,7 +21,7 @@ from graphopt.surgery.graph_queries import (
     label,
     subgraphs_of,
 )
-from graphopt.surgery.shape_inference import Inferred
+from graphopt.surgery.shapes.shape_inference import Inferred
 
 _MAX_COMPUTED = 1 << 20
 """Bytes of a tensor that is computed here to see how it depends on the batch."""

@@ -10,11 +10,11 @@ import onnx_ir as ir
 from graphopt.core.lineage import read_lineage
 from graphopt.core.onnx_files import load_model
 from graphopt.surgery.catalogue import make_pass
+from graphopt.surgery.engine.running import run_pass
+from graphopt.surgery.engine.structure import faults
 from graphopt.surgery.graph_pass import Pass
 from graphopt.surgery.report import PassReport
-from graphopt.surgery.running import run_pass
 from graphopt.surgery.steps import PassStep
-from graphopt.surgery.structure import faults
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from graphopt.core.errors import InvalidModelError
-from graphopt.surgery.constant_batch import ConstantBatch, byte_size
+from graphopt.surgery.folding.constant_batch import ConstantBatch, byte_size
 from graphopt.surgery.graph_edits import remove_dead, replace_by_constant
 from graphopt.surgery.graph_pass import Site
 from graphopt.surgery.graph_queries import (
@@ -22,7 +22,7 @@ from graphopt.surgery.graph_queries import (
     is_op,
     root_graphs,
 )
-from graphopt.surgery.shape_inference import Inferred
+from graphopt.surgery.shapes.shape_inference import Inferred
 
 RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")

@@ -10,9 +10,9 @@ from graphopt.core.child import Child
 from graphopt.core.errors import ExpectedMatchError, VerificationError
 from graphopt.core.lineage import LineageStep, stamp_model
 from graphopt.core.onnx_files import StagedModel, check_model_file, write_model
-from graphopt.surgery.plan import Planned, State
+from graphopt.surgery.engine.plan import Planned, State
+from graphopt.surgery.engine.verification import Candidate, Verdict, Verifier, combined_tolerance
 from graphopt.surgery.report import Status, Verification, Verify
-from graphopt.surgery.verification import Candidate, Verdict, Verifier, combined_tolerance
 
 
 @dataclass(frozen=True, kw_only=True)

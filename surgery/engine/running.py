@@ -7,13 +7,13 @@ import onnx_ir as ir
 from graphopt.core.errors import VerificationError
 from graphopt.core.lineage import node_label
 from graphopt.surgery.catalogue import options_of
-from graphopt.surgery.fingerprint import fingerprint
+from graphopt.surgery.engine.fingerprint import fingerprint
+from graphopt.surgery.engine.structure import drop_unused_initializers, faults, sort_if_needed
+from graphopt.surgery.engine.tracing import stamp_new_nodes, take_snapshot
+from graphopt.surgery.engine.walking import main_graphs
 from graphopt.surgery.graph_pass import Declined, GraphPass, Pass, Site
 from graphopt.surgery.model_pass import Change, ModelPass, Outcome, Refusal
 from graphopt.surgery.report import PassReport
-from graphopt.surgery.structure import drop_unused_initializers, faults, sort_if_needed
-from graphopt.surgery.tracing import stamp_new_nodes, take_snapshot
-from graphopt.surgery.walking import main_graphs
 
 MAX_SWEEPS = 100
 """A rewrite may open new sites; more sweeps than this mean that it never ends."""

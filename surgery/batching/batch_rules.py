@@ -7,8 +7,8 @@ no rule is refused: a wrong result must be impossible.
 
 from collections.abc import Callable, Mapping
 
-from graphopt.surgery.batch_size_rules import expand, flatten, pad, reshape, resize, slice_, tile
-from graphopt.surgery.batched_node import BatchedNode, Mixed, batch_of_first_input, stay_apart
+from graphopt.surgery.batching.batch_size_rules import expand, flatten, pad, reshape, resize, slice_, tile
+from graphopt.surgery.batching.batched_node import BatchedNode, Mixed, batch_of_first_input, stay_apart
 from graphopt.surgery.graph_queries import attribute_int
 
 Rule = Callable[[BatchedNode], int]

@@ -18,7 +18,13 @@ from graphopt.surgery.graph_queries import (
     ints_of,
     is_op,
 )
-from graphopt.surgery.shape_inference import SMALL_BYTES, Inferred, inferred_of, tensor_proto, type_proto
+from graphopt.surgery.shapes.shape_inference import (
+    SMALL_BYTES,
+    Inferred,
+    inferred_of,
+    tensor_proto,
+    type_proto,
+)
 
 Sizes = tuple[int | None, ...]
 """The elements of a tensor of rank 0 or 1; None is unknown."""

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array
 from graphopt.surgery.graph_queries import ONNX_DOMAIN
-from graphopt.surgery.shape_inference import SMALL_BYTES, Inferred, inferred_of, tensor_proto
+from graphopt.surgery.shapes.shape_inference import SMALL_BYTES, Inferred, inferred_of, tensor_proto
 
 _IR_VERSION = 8
 """Old enough for every onnxruntime, new enough for initializers that are no inputs."""

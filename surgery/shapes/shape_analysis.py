@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from graphopt.surgery.constant_folding import ConstantFolder
-from graphopt.surgery.shape_inference import Inferred, ShapeInference
-from graphopt.surgery.shape_values import SizePropagation
+from graphopt.surgery.folding.constant_folding import ConstantFolder
+from graphopt.surgery.shapes.shape_inference import Inferred, ShapeInference
+from graphopt.surgery.shapes.shape_values import SizePropagation
 
 
 def analyse_shapes(

@@ -11,7 +11,7 @@ from graphopt.core import child
 from graphopt.core.errors import GraphoptError
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array
-from graphopt.surgery.feeds import Feeds, split_feed
+from graphopt.surgery.engine.feeds import Feeds, split_feed
 
 TIMEOUT_S = 3600.0
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from graphopt.surgery.constant_folding import DATA_DEPENDENT
+from graphopt.surgery.folding.constant_folding import DATA_DEPENDENT
 from graphopt.surgery.graph_queries import is_op
-from graphopt.surgery.shape_inference import Inferred
+from graphopt.surgery.shapes.shape_inference import Inferred
 
 
 @dataclass(frozen=True, kw_only=True)

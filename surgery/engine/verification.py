@@ -21,11 +21,11 @@ from graphopt.core.comparison import (
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.onnx_files import input_specs, load_model, write_model
 from graphopt.core.tensors import Array
-from graphopt.surgery.feeds import Feeds, SharedInputs, shared_inputs
+from graphopt.surgery.engine.feeds import Feeds, SharedInputs, shared_inputs
+from graphopt.surgery.engine.model_runs import Run, run_files
+from graphopt.surgery.engine.walking import all_graphs
 from graphopt.surgery.graph_pass import Pass
-from graphopt.surgery.model_runs import Run, run_files
 from graphopt.surgery.report import Samples, Status
-from graphopt.surgery.walking import all_graphs
 
 SEEDED = "seeded structured"
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")

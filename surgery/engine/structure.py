@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from graphopt.surgery.walking import main_graphs, subgraphs_of
+from graphopt.surgery.engine.walking import main_graphs, subgraphs_of
 
 
 def faults(model: ir.Model) -> tuple[str, ...]:

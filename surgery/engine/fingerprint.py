@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterator
 import onnx_ir as ir
 
 from graphopt.core.lineage import KEYS
-from graphopt.surgery.walking import all_graphs
+from graphopt.surgery.engine.walking import all_graphs
 
 _SMALL = 64
 """Elements of a tensor whose content is looked at; larger ones are told apart by identity."""

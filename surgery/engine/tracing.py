@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from graphopt.core.lineage import node_label, origins_of, stamp_node
-from graphopt.surgery.walking import all_graphs, with_subgraphs
+from graphopt.surgery.engine.walking import all_graphs, with_subgraphs
 
 _Name = tuple[int, str]
 """A value: number of its scope (0 the main graph and its subgraphs, then the functions), name."""

@@ -1,0 +1,1 @@
+"""Follow the batch axis through a graph and change its size."""

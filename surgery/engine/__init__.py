@@ -1,0 +1,1 @@
+"""Run passes on a file and prove what they did."""

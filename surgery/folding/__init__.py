@@ -1,0 +1,1 @@
+"""Evaluate what is constant."""

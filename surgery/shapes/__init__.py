@@ -1,0 +1,1 @@
+"""Shapes, and the tensors computed from them."""
