@@ -53,6 +53,11 @@ def main() -> NoReturn:
         _say(f"the result could not be written: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_USAGE
+    if code == EXIT_INTERRUPTED:
+        # CPython 3.11 ends by the signal itself when Ctrl-C came while it ran a string of code (a
+        # dataclass being made), although the interrupt was handled. All outputs are settled by now.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
