@@ -56,19 +56,17 @@ def _source(options: "PipelineOptions", data: Path) -> list[object]:
 
 def _settings(options: "PipelineOptions") -> list[object]:
     """Return what was not left at its default, so that the same stages are found done."""
-    given = {
-        "--targets": ",".join(options.targets),
-        "--batch": ",".join(map(str, options.batches)),
-        "--soc": options.soc,
-        "--max-drop": str(options.max_drop),
-    }
-    usual = {
-        "--targets": ",".join(type(options).targets),
-        "--batch": ",".join(map(str, type(options).batches)),
-        "--soc": type(options).soc,
-        "--max-drop": str(type(options).max_drop),
-    }
-    return [word for name, value in given.items() if value != usual[name] for word in (name, value)]
+    words: list[object] = []
+    for flag, name in (
+        ("--targets", "targets"),
+        ("--batch", "batches"),
+        ("--soc", "soc"),
+        ("--max-drop", "max_drop"),
+    ):
+        value = getattr(options, name)
+        if value != getattr(type(options), name):
+            words += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else value]
+    return words
 
 
 def _line(*words: object) -> str:

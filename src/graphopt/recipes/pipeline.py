@@ -14,11 +14,12 @@ from graphopt.compile.target import find_target, list_targets
 from graphopt.core.artefacts import Artefact
 from graphopt.core.errors import MissingBackendError, UsageError
 from graphopt.core.files import sha256_of
+from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.recipes.compilation import CompileOptions, batch_model, compile_model, make_target
 from graphopt.recipes.device_note import device_commands, environment
 from graphopt.recipes.export import export_recipe, make_demo
-from graphopt.recipes.pipeline_report import BatchCheck, PipelineReport, StageRow
+from graphopt.recipes.pipeline_report import BatchCheck, PipelineReport
 from graphopt.recipes.progress import Progress, Silent
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.rewrite import rewrite
@@ -88,7 +89,6 @@ class _Run:
     options: PipelineOptions
     folder: RunFolder
     say: Callable[[str], None]
-    rows: list[StageRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def path(self, relative: str) -> Path:
@@ -123,7 +123,7 @@ def run_pipeline(
         recipe=recipe,
         folder=folder,
         data=data,
-        golden=run.path("raw/golden.npz"),
+        golden=run.path(_RAW).with_name(GOLDEN_FILE),
         limit=options.limit,
         count=progress.count,
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from graphopt.core.artefacts import Artefact
+from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.samples import feeds_for
@@ -50,7 +51,7 @@ def rewrite(
         assert recipe is not None
         steps = recipe.passes
     samples = None
-    golden = source.with_name("golden.npz")
+    golden = source.with_name(GOLDEN_FILE)
     if verify is not Verify.OFF and (data is not None or golden.is_file()):
         specs = input_specs(load_model(source))
         feeds = feeds_for(

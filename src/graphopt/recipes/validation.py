@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graphopt.core.comparison import FLOAT32_REORDERED, Tolerance
 from graphopt.core.errors import UsageError
+from graphopt.core.golden import GOLDEN_FILE
 from graphopt.recipes.samples import feeds_for
 from graphopt.recipes.stages import RUN_STAGES, Stage, parse_stage
 from graphopt.validate.report import ComparisonReport
@@ -79,5 +80,5 @@ def _stages_of_run(run: Path) -> list[str]:
 
 
 def _golden(stage: Stage) -> Path | None:
-    place = stage.path.parent / "golden.npz" if stage.path is not None else None
+    place = stage.path.with_name(GOLDEN_FILE) if stage.path is not None else None
     return place if place is not None and place.is_file() else None
