@@ -22,7 +22,7 @@ from graphopt.runtime.preprocess import preprocess
 
 def write_checkpoint(path: Path, data: Path) -> Path:
     """Seeded weights as the demo has them, without its fit: every other attribute is likely."""
-    module: Any = RECIPE.build()
+    module: Any = RECIPE.needed_build("a test")()
     seed_module(module, 7)
     calibrate_batchnorm(
         module, [np.stack([preprocess(s.path, RECIPE.preprocessing) for s in PetaDataset(data)])]

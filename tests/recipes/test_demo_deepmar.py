@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from graphopt.core.errors import UsageError
+from graphopt.exporters.checkpoint import read_checkpoint
 from graphopt.exporters.demo_fit import fit_classifier
 from graphopt.recipes.demo_deepmar import FIT_IMAGES, make_deepmar_demo
 from graphopt.recipes.models.deepmar import RECIPE
@@ -30,9 +31,8 @@ def test_separates_attributes_of_unseen_pedestrians(tmp_path: Path) -> None:
     demo = make_deepmar_demo(tmp_path, test_images=100)
     data = PetaDataset(demo.data)
     assert len(data) == 100
-    network: Any = RECIPE.build()
-    meta = RECIPE.load(network, demo.checkpoint)
-    assert meta["demo_images"] == FIT_IMAGES
+    network: Any = RECIPE.needed_module("a test", demo.checkpoint)
+    assert read_checkpoint(demo.checkpoint).meta["demo_images"] == FIT_IMAGES
 
     features = _features(network, data)
     weight, bias = network.classifier.weight.detach().numpy(), network.classifier.bias.detach().numpy()
@@ -58,7 +58,8 @@ def test_reduced_demo_is_complete_and_replaces_an_earlier_one(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pth.tar", "data"]
     assert PetaDataset(demo.data).names == ("00001.png", "00002.png", "00003.png")
     assert len(list((demo.data / "images").iterdir())) == 3
-    assert RECIPE.load(RECIPE.build(), demo.checkpoint)["demo_seed"] == 8
+    RECIPE.needed_module("a test", demo.checkpoint)
+    assert read_checkpoint(demo.checkpoint).meta["demo_seed"] == 8
 
 
 @pytest.mark.torch

@@ -53,7 +53,7 @@ def make_deepmar_demo(
         write_synthetic_peta(Path(scratch), count=fit_images, seed=seed, start=_FIT_START)
         samples = PetaDataset(Path(scratch))
         state = make_demo_checkpoint(
-            RECIPE.build(),
+            RECIPE.needed_build("the demo")(),
             (preprocess(sample.path, RECIPE.preprocessing) for sample in samples),
             samples.labels,
             seed=seed,

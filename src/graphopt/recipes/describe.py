@@ -22,7 +22,12 @@ def describe(recipe: Recipe) -> dict[str, Any]:
             [step.name, ", ".join(f"{k}={v}" for k, v in step.options.items()), _expect(step.expect)]
             for step in recipe.passes
         ],
-        "metric": recipe.task.headline,
+        "metric": recipe.task.headline if recipe.task else "",
+        "lacks": [
+            name
+            for name in ("build", "load", "make_demo", "preprocessing", "task")
+            if not getattr(recipe, name)
+        ],
         "batch_sizes": list(recipe.batch_sizes),
         "published": [dataclasses.asdict(item) for item in recipe.published],
     }

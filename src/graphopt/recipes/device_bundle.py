@@ -65,11 +65,11 @@ def prepare_inputs(
         DatasetError: the data set is incomplete.
         OutputError: the folder exists without ``force``, or the disk is full.
     """
-    dataset = recipe.task.open_data(data, limit=limit)
+    dataset = recipe.needed_task("preparing inputs").open_data(data, limit=limit)
     width, height = _input_size(recipe)
     return prepare(
         dataset,
-        recipe.preprocessing,
+        recipe.needed_steps("preparing inputs"),
         folder,
         width=width,
         height=height,

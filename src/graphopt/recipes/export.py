@@ -44,7 +44,7 @@ def export_recipe(
         return _export(recipe, folder, checkpoint, data, legacy=legacy, force=force, say=say)
     with tempfile.TemporaryDirectory(prefix="graphopt-demo-") as scratch:
         say("making the demo checkpoint")
-        demo = recipe.make_demo(Path(scratch))
+        demo = recipe.needed_demo("--demo")(Path(scratch))
         return _export(
             recipe,
             folder,
@@ -63,7 +63,7 @@ def make_demo(recipe: Recipe, folder: Path) -> Demo:
         MissingBackendError: torch is not installed.
     """
     require("torch", extra="torch", purpose="making the demo checkpoint")
-    return recipe.make_demo(folder)
+    return recipe.needed_demo("--demo")(folder)
 
 
 def _export(
@@ -79,8 +79,7 @@ def _export(
     from graphopt.exporters.bundle import write_bundle
 
     say(f"reading {checkpoint}")
-    module = recipe.build()
-    recipe.load(module, checkpoint)
+    module = recipe.needed_module("exporting", checkpoint)
     feeds = feeds_for(recipe.inputs, data=data, recipe=recipe, count=_GOLDEN_SAMPLES)
     say("exporting")
     return write_bundle(

@@ -71,7 +71,7 @@ def _page(report: PipelineReport, scorer: Scorer) -> dict[str, Any]:
         "gallery": _gallery(scorer, shown) if shown else [],
         "gallery_stage": shown.label if shown else "",
         "details": details,
-        "detail_kind": scorer.recipe.task.detail_kind,
+        "detail_kind": scorer.recipe.task.detail_kind if scorer.recipe.task else "",
         "passes": [
             {**item, "applied": len(item["applied"]), "declined": len(item["declined"])}
             for item in rewrite["passes"]
@@ -141,12 +141,13 @@ def _gallery(scorer: Scorer, shown: Scored) -> list[dict[str, Any]]:
     dataset, predictions = scorer.dataset, shown.predictions
     assert dataset is not None
     assert predictions is not None
+    task = scorer.recipe.needed_task("reading outputs")
     place = {name: i for i, name in enumerate(predictions.names)}
     read: list[tuple[int, Sample, Sequence[Reading]]] = []
     for sample in dataset:
         row = place[sample.name]
         outputs = {name: values[row] for name, values in predictions.outputs.items()}
-        readings = scorer.recipe.task.read(outputs, sample)
+        readings = task.read(outputs, sample)
         wrong = sum(item.truth is not None and item.truth != item.positive for item in readings)
         read.append((wrong, sample, readings))
     read.sort(key=lambda item: (-item[0], item[1].name))

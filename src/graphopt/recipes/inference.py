@@ -16,7 +16,7 @@ from graphopt.recipes.stages import Stage, parse_stage
 from graphopt.runtime.latency import Latency, measure
 from graphopt.runtime.predictions import Predictions, predict
 from graphopt.runtime.results_folder import read_results
-from graphopt.runtime.task import Dataset, Reading, Score
+from graphopt.runtime.task import Dataset, Reading, Score, Task
 
 Progress = Callable[[int, int], None]
 
@@ -50,16 +50,17 @@ def read_images(what: str, images: Sequence[Path], *, recipe_name: str = "") -> 
     """
     stage = parse_stage(what, recipe_name=recipe_name)
     recipe = recipe_of(stage)
+    task, steps = recipe.needed_task("reading outputs"), recipe.needed_steps("running images")
     missing = [str(path) for path in images if not path.is_file()]
     if missing:
         raise DatasetError(f"{len(missing)} images do not exist, first {missing[0]}")
     samples = [Image(name=str(path), path=path) for path in dict.fromkeys(images)]
     with stage.open(optimize=True) as session:
-        predictions = predict(session, samples, recipe.preprocessing)
+        predictions = predict(session, samples, steps)
     return tuple(
         ImageReadings(
             image=sample.path,
-            readings=recipe.task.read({name: rows[i] for name, rows in predictions.outputs.items()}),
+            readings=task.read({name: rows[i] for name, rows in predictions.outputs.items()}),
         )
         for i, sample in enumerate(samples)
     )
@@ -70,6 +71,7 @@ class Evaluation:
     """A score and what it was made of."""
 
     recipe: Recipe
+    task: Task
     dataset: Dataset
     predictions: Predictions
     score: Score
@@ -100,7 +102,8 @@ def evaluate(
     """
     stage = parse_stage(what, recipe_name=recipe_name)
     recipe = recipe_of(stage)
-    dataset = recipe.task.open_data(data, limit=limit, labels_only=stage.kind == "results")
+    task = recipe.needed_task("evaluate")
+    dataset = task.open_data(data, limit=limit, labels_only=stage.kind == "results")
     if stage.kind == "results":
         assert stage.path is not None
         predictions = named_results(stage.path, recipe.inputs, recipe.outputs, dataset)
@@ -110,14 +113,14 @@ def evaluate(
             predictions = predict(
                 session,
                 dataset,
-                recipe.preprocessing,
+                recipe.needed_steps("evaluate"),
                 on_progress=on_progress,
                 store=store,
                 model_sha256=model_sha256,
                 data_digest=dataset.digest,
             )
-    score = recipe.task.score(dataset, predictions)
-    return Evaluation(recipe=recipe, dataset=dataset, predictions=predictions, score=score)
+    score = task.score(dataset, predictions)
+    return Evaluation(recipe=recipe, task=task, dataset=dataset, predictions=predictions, score=score)
 
 
 def named_results(

@@ -141,7 +141,12 @@ def _check_early(recipe: Recipe, options: PipelineOptions) -> None:
     for name in options.targets:
         make_target(CompileOptions(target=name, soc=options.soc if name == "atc" else ""), recipe).check()
     if options.data is not None:
-        recipe.task.open_data(options.data, limit=options.limit)
+        recipe.check_has("preprocessing", purpose="--data")
+        recipe.needed_task("--data").open_data(options.data, limit=options.limit)
+    if options.demo:
+        recipe.check_has("make_demo", "build", "load", "task", purpose="--demo")
+    if options.checkpoint is not None:
+        recipe.check_has("build", "load", purpose="--checkpoint")
 
 
 def _sources(run: _Run) -> tuple[Path | None, Path | None]:
@@ -352,7 +357,7 @@ def _report(
         recipe=recipe.name,
         title=recipe.title,
         reference=scored[0].label,
-        metric=recipe.task.headline if scorer.data is not None else "",
+        metric=recipe.task.headline if recipe.task is not None and scorer.data is not None else "",
         samples=scorer.samples,
         sample_kind=scorer.sample_kind,
         tolerance=_tolerance_text(recipe),

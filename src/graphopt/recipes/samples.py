@@ -68,10 +68,11 @@ def feeds_for(
 def _from_data_set(folder: Path, recipe: Recipe, count: int) -> Feeds:
     from graphopt.runtime.preprocess import preprocess
 
-    dataset = recipe.task.open_data(folder)
+    dataset = recipe.needed_task(f"the data set folder {folder}").open_data(folder)
+    steps = recipe.needed_steps(f"the data set folder {folder}")
     name = recipe.inputs[0].name
     chosen = list(islice(dataset, count))
-    samples = tuple({name: preprocess(sample.path, recipe.preprocessing)[np.newaxis]} for sample in chosen)
+    samples = tuple({name: preprocess(sample.path, steps)[np.newaxis]} for sample in chosen)
     return Feeds(samples=samples, kind=f"{len(samples)} images of {folder.name}")
 
 

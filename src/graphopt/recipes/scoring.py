@@ -63,7 +63,8 @@ class Scored:
         flips = None
         # Without a common shape (or output) there are no decisions to count.
         if (
-            compared is not None
+            recipe.task is not None
+            and compared is not None
             and compared.max_abs is not None
             and self.predictions
             and reference.predictions
@@ -114,7 +115,7 @@ class Scorer:
         self._dataset: Dataset | None = None
         self._feeds: Feeds | None = None
         if self.data is not None:
-            self._dataset = self.recipe.task.open_data(self.data, limit=self.limit)
+            self._dataset = self.recipe.needed_task("--data").open_data(self.data, limit=self.limit)
         else:
             self._feeds = feeds_for(self.recipe.inputs, golden=self.golden)
 
@@ -233,7 +234,7 @@ class Scorer:
             got = predict(session, chosen, self.recipe.preprocessing)
         reference = _first(self.by_label["rewritten"].predictions, got.names)
         compared = compare_outputs(reference.outputs, got.outputs, self.recipe.tolerance)
-        flips = self.recipe.task.flips(reference, got)[0]
+        flips = self.recipe.needed_task("comparing decisions").flips(reference, got)[0]
         errors = [item.max_abs for item in compared if item.max_abs is not None]
         return BatchCheck(
             batch=size,
@@ -243,7 +244,9 @@ class Scorer:
         )
 
     def _score(self, predictions: Predictions) -> Score | None:
-        return self.recipe.task.score(self._dataset, predictions) if self._dataset is not None else None
+        if self._dataset is None:
+            return None
+        return self.recipe.needed_task("scoring").score(self._dataset, predictions)
 
 
 def _compare(reference: Scored, candidate: Scored, recipe: Recipe) -> TensorComparison | None:

@@ -151,6 +151,5 @@ def _open_torch(stage: Stage) -> Session:
     assert recipe is not None
     if stage.path is None:
         raise UsageError(f"{stage.label}: name the checkpoint too: torch:{recipe.name}@FILE")
-    module = recipe.build()
-    recipe.load(module, stage.path)
+    module = recipe.needed_module(stage.label, stage.path)
     return TorchSession(module, recipe.inputs, recipe.outputs)

@@ -62,7 +62,7 @@ def command(
         )
     finally:
         progress.clear()
-    task, score = result.recipe.task, result.score
+    task, score = result.task, result.score
     if output is not None:
         task.write_original(result.dataset, result.predictions, output)
     if as_json:

@@ -30,6 +30,8 @@ def command(name: str | None, as_json: bool) -> None:
         rows = [[item["name"], item["shape"], item["dtype"], item["unit"]] for item in content[key]]
         print_table(key, ["name", "shape", "dtype", "unit"], rows)
     print_table("preprocessing", ["step", "options"], content["preprocessing"])
+    if content["lacks"]:
+        print_line(f"not in this recipe: {', '.join(content['lacks'])}\n")
     print_table("passes", ["pass", "options", "expect"], content["passes"])
     rows = [[item["what"], item["value"], item["source"]] for item in content["published"]]
     print_table("published figures (not ours)", ["what", ">value", "source"], rows)
