@@ -42,6 +42,10 @@ SUITABLE = {
         q = Constant <value = int64[2] {{1,4}}> () y = Reshape (b, q)
     """,
     "remove_identity": "i = Identity ({x}) y = Exp (i)",
+    "remove_identity_pool": """
+        r = Constant <value = int64[3] {{1,1,4}}> () a = Reshape ({x}, r) b = MaxPool <kernel_shape = [1]> (a)
+        q = Constant <value = int64[2] {{1,4}}> () y = Reshape (b, q)
+    """,
     "remove_pad": "p = Constant <value = int64[4] {{0,0,0,0}}> () i = Pad ({x}, p) y = Exp (i)",
 }
 """Bodies that a pass of that name rewrites, wherever they stand; for passes that visit subgraphs."""
