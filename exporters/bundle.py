@@ -118,8 +118,16 @@ def _export(
     feeds = {spec.name: sample[spec.name] for spec in inputs}
     names = [spec.name for spec in outputs]
     path = folder / _EXPORTED_FILE
-    # Batch norms stay nodes: fusing them is a pass's work, where it is proven and recorded.
-    export_module(module, feeds, names, path, opset=opset, dynamic_axes=axes, keep_batchnorm=True)
+    export_module(
+        module,
+        feeds,
+        names,
+        path,
+        opset=opset,
+        dynamic_axes=axes,
+        known_sizes={spec.name: spec.shape for spec in outputs},
+        keep_batchnorm=True,  # fusing them is a pass's work, where it is proven and recorded
+    )
     model = load_model(path)
     if legacy:
         to_torch16_form(model)

@@ -4,6 +4,7 @@ The newer exporter of torch answers opset 18 whatever is asked, so it is not use
 """
 
 import logging
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,9 @@ import onnx_ir as ir
 
 from graphopt.core.errors import ExportError
 from graphopt.core.files import atomic_file
-from graphopt.core.onnx_files import input_specs, load_model, output_specs
+from graphopt.core.onnx_files import input_specs, load_model, output_specs, write_model
 from graphopt.core.optional import require
-from graphopt.core.tensors import Array, TensorSpec
+from graphopt.core.tensors import Array, Dim, TensorSpec
 from graphopt.exporters.torch_session import evaluating
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def export_module(
     *,
     opset: int = 11,
     dynamic_axes: DynamicAxes | None = None,
+    known_sizes: Mapping[str, tuple[Dim, ...]] | None = None,
     keep_batchnorm: bool = False,
     force: bool = False,
 ) -> None:
@@ -50,6 +52,8 @@ def export_module(
         path: of the ONNX file.
         opset: of the default domain.
         dynamic_axes: sizes that stay open; all others are those of the feeds.
+        known_sizes: shapes of outputs by name, recorded where torch cannot derive them (behind a Resize
+            whose sizes are computed, for one).
         keep_batchnorm: keep batch norms as nodes, as old exporters did.
         force: replace an existing file.
 
@@ -65,14 +69,18 @@ def export_module(
         raise ExportError(f"dynamic sizes are asked for {', '.join(unknown)}, which are no inputs or outputs")
     # Copies, because tracing runs the module and torch refuses read-only arrays.
     examples = tuple(torch.from_numpy(np.array(array)) for array in feeds.values())
-    with atomic_file(path, force=force) as temporary:
+    with (
+        atomic_file(path, force=force) as temporary,
+        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=temporary.parent) as scratch,
+    ):
+        traced = Path(scratch) / "traced.onnx"
         with evaluating(module), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 torch.onnx.export(
                     module,
                     examples,
-                    str(temporary),
+                    str(traced),
                     dynamo=False,
                     opset_version=opset,
                     input_names=list(feeds),
@@ -83,7 +91,30 @@ def export_module(
             except (RuntimeError, ValueError) as error:  # the exporter's own errors are RuntimeErrors
                 raise ExportError(f"torch cannot export {type(module).__name__}: {_brief(error)}") from error
         _log_warnings(caught, torch)
-        _check(load_model(temporary), feeds, output_names, opset, axes)
+        model = load_model(traced)
+        sized = _record_sizes(model, known_sizes or {})
+        _check(model, feeds, output_names, opset, axes)
+        if sized:
+            write_model(model, temporary)
+        else:
+            traced.replace(temporary)
+
+
+def _record_sizes(model: ir.Model, known: Mapping[str, tuple[Dim, ...]]) -> bool:
+    """Put known sizes where an output has open ones; return whether there were any."""
+    changed = False
+    for value in model.graph.outputs:
+        sizes = known.get(value.name or "")
+        if value.shape is None or sizes is None or len(sizes) != len(value.shape):
+            continue
+        pairs = list(zip(value.shape, sizes, strict=True))
+        if any(isinstance(size, int) and not isinstance(found, int) for found, size in pairs):
+            value.shape = ir.Shape(
+                size if isinstance(size, int) and not isinstance(found, int) else found
+                for found, size in pairs
+            )
+            changed = True
+    return changed
 
 
 def _check(

@@ -70,8 +70,14 @@ class ResNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map images ``[N, 3, H, W]`` to the last feature map ``[N, channels, H / 32, W / 32]``."""
-        x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.stages(x)[-1]
+
+    def stages(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Map images ``[N, 3, H, W]`` to the maps of all four layers, of strides 4, 8, 16 and 32."""
+        layer1 = self.layer1(self.maxpool(torch.relu(self.bn1(self.conv1(x)))))
+        layer2 = self.layer2(layer1)
+        layer3 = self.layer3(layer2)
+        return layer1, layer2, layer3, self.layer4(layer3)
 
 
 def _layer(channels_in: int, width: int, count: int, *, stride: int) -> nn.Sequential:

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from graphopt.core.errors import ExportError, OutputError
+from graphopt.core.onnx_files import load_model, output_specs
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array
 from graphopt.exporters.models.deepmar import build_deepmar
@@ -194,3 +195,23 @@ def test_it_is_quiet_except_about_what_tracing_cannot_follow(
     assert any("Python boolean" in record.getMessage() for record in caplog.records)
     assert not shown
     assert capfd.readouterr() == ("", "")
+
+
+class _Enlarging(torch.nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        size = torch.nn.functional.max_pool2d(image, 1).shape[2:]
+        half = torch.nn.functional.avg_pool2d(image, 2)
+        return torch.nn.functional.interpolate(half, size=size, mode="bilinear", align_corners=True)
+
+
+def test_sizes_that_torch_cannot_derive_are_recorded_when_they_are_known(tmp_path: Path) -> None:
+    feeds = {"image": np.zeros((1, 3, 6, 8), np.float32)}
+    axes = {"image": {0: "batch"}, "larger": {0: "batch"}}
+    with pytest.raises(ExportError, match="size 1 must not be open"):
+        export_module(_Enlarging(), feeds, ["larger"], tmp_path / "m.onnx", dynamic_axes=axes)
+    assert not list(tmp_path.iterdir())
+    sizes = {"larger": ("batch", 3, 6, 8)}
+    export_module(_Enlarging(), feeds, ["larger"], tmp_path / "m.onnx", dynamic_axes=axes, known_sizes=sizes)
+    (spec,) = output_specs(load_model(tmp_path / "m.onnx"))
+    assert spec.shape == ("batch", 3, 6, 8)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.onnx"]
