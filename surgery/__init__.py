@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         make_pass,
         pass_names,
     )
+    from graphopt.surgery.catalogue_markdown import catalogue_page
     from graphopt.surgery.engine.rewriting import rewrite_file
     from graphopt.surgery.graph_pass import Declined, Effect, GraphPass, Pass, Site
     from graphopt.surgery.graphsurgeon_pass import GraphSurgeonPass
@@ -50,6 +51,7 @@ __all__ = [
     "Status",
     "Verification",
     "Verify",
+    "catalogue_page",
     "describe_passes",
     "find_pass",
     "make_pass",
@@ -61,6 +63,7 @@ __all__ = [
 # Steps are plain data and come at once; what imports onnx-ir comes when it is first asked for.
 _MODULES = {
     "catalogue": ("OptionInfo", "PassInfo", "describe_passes", "find_pass", "make_pass", "pass_names"),
+    "catalogue_markdown": ("catalogue_page",),
     "engine.rewriting": ("rewrite_file",),
     "graph_pass": ("Declined", "Effect", "GraphPass", "Pass", "Site"),
     "graphsurgeon_pass": ("GraphSurgeonPass",),

@@ -12,6 +12,7 @@ from graphopt.surgery.options import option_types, plain, type_text, typed_optio
 from graphopt.surgery.steps import PassStep
 
 PACKAGE = "graphopt.surgery.passes"
+_WORDS = "Why|Before|After|Seen in|Known as|Attributes|Args|Raises"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,8 @@ class PassInfo:
         why: the reason to have it.
         before: the graph it looks for.
         after: what it makes of it.
+        seen_in: exported graphs on which it fires: raw graphs of real models, or specimens of the tests.
+        known_as: what engineers call it who do it by hand; empty when there is no such name.
         options: in the order of declaration.
     """
 
@@ -53,6 +56,8 @@ class PassInfo:
     why: str
     before: str
     after: str
+    seen_in: tuple[str, ...]
+    known_as: str
     options: tuple[OptionInfo, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -107,15 +112,15 @@ def describe_pass(cls: type[Pass]) -> PassInfo:
         why=_part(doc, "Why"),
         before=_part(doc, "Before"),
         after=_part(doc, "After"),
+        seen_in=tuple(re.findall(r"[\w-]+", _part(doc, "Seen in"))),
+        known_as=_part(doc, "Known as").rstrip("."),
         options=_options(cls, doc),
     )
 
 
 def _part(doc: str, word: str) -> str:
     """Return what follows ``word:`` up to the next such word, section or empty line."""
-    match = re.search(
-        rf"\b{word}:(.*?)(?=\b(?:Why|Before|After|Attributes|Args|Raises):|\n\s*\n|\Z)", doc, re.S
-    )
+    match = re.search(rf"\b{word}:(.*?)(?=\b(?:{_WORDS}):|\n\s*\n|\Z)", doc, re.S)
     return " ".join(match[1].split()) if match else ""
 
 

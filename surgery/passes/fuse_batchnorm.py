@@ -43,6 +43,7 @@ class FuseBatchnorm(GraphPass):
     writes the whole tensor once more, and in half precision rounds once more.
     Before: ``x -> Conv(w, b) -> BatchNormalization(scale, bias, mean, var)``.
     After: ``x -> Conv(w', b')``; also for ``ConvTranspose`` and ``Gemm``.
+    Seen in: deepmar_bs1, skip_decoder.
     """
 
     name: ClassVar[str] = "fuse_batchnorm"

@@ -24,6 +24,8 @@ class PinOutputs(GraphPass):
     needs costs time on the device, and its post-processing is often done elsewhere.
     Before: outputs ``scores, boxes, aux``; ``names=boxes+Softmax_12:0``, ``rename=boxes+probabilities``.
     After: outputs ``boxes, probabilities``; the branch of ``aux`` is gone.
+    Seen in: skip_decoder.
+    Known as: drop-or-expose-outputs (34), cut-preprocess-tail (35).
 
     Attributes:
         names: tensors, each by its name or as ``NODE:INDEX`` (``Concat_1487:0``).

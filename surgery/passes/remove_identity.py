@@ -25,6 +25,7 @@ class RemoveIdentity(GraphPass):
     Before: ``x -> Identity -> Cast(to its own dtype) -> Transpose(0, 1, 2) -> Relu``.
     After: ``x -> Relu``; also for Reshape, Expand, Flatten, Slice and Tile that keep the shape, and
     for Concat, Max, Mean, Min and Sum of one tensor.
+    Seen in: skip_decoder.
     """
 
     name: ClassVar[str] = "remove_identity"

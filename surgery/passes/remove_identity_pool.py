@@ -19,6 +19,7 @@ class RemoveIdentityPool(GraphPass):
     a copy of the largest map of the network.
     Before: ``x[N,C,H,W] -> MaxPool(kernel 1x1, stride 1, no pads) -> Conv``; also ``AveragePool``.
     After: ``x -> Conv``.
+    Seen in: chained_pooling.
     """
 
     name: ClassVar[str] = "remove_identity_pool"

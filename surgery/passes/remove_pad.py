@@ -19,6 +19,8 @@ class RemovePad(GraphPass):
     a copy of the whole tensor.
     Before: ``x[N,C,H,W] -> Pad(0, ..., 0) -> AveragePool``.
     After: ``x -> AveragePool``.
+    Seen in: deepmar_bs1.
+    Known as: pad-fold (24).
     """
 
     name: ClassVar[str] = "remove_pad"

@@ -40,6 +40,8 @@ class SetBatch(GraphPass):
     Before: ``x[1,3,224,224] -> ... -> Reshape(., [1,-1]) -> y[1,35]``.
     After: ``x[4,3,224,224] -> ... -> Reshape(., [4,2048]) -> y[4,35]``; a node that mixes samples is
     named and nothing is changed.
+    Seen in: deepmar_bs1.
+    Known as: batch-dim-fix (37).
 
     Attributes:
         size: samples per run, at least 1.

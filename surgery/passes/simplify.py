@@ -26,6 +26,8 @@ class Simplify(ModelPass):
     ``fuse_batchnorm``, which say what they change.
     Before: any model under 2 GB.
     After: the same function in fewer nodes.
+    Seen in: skip_decoder.
+    Known as: simplify-first (1).
 
     Attributes:
         engine: which library does it.

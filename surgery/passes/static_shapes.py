@@ -31,6 +31,8 @@ class StaticShapes(GraphPass):
     refused or runs on the host.
     Before: ``x[N,C,H,W] -> Shape -> Gather -> Unsqueeze -> Concat -> Reshape(x, .)``.
     After: ``x[1,C,H,W] -> Reshape(x, constant)``.
+    Seen in: deepmar_bs1, skip_decoder.
+    Known as: simplify-first (1), shape-to-constant (S1).
 
     Attributes:
         shapes: input shapes such as ``1x3x224x224`` (one input) or ``a=1x3x224x224+b=1x5``;

@@ -1,10 +1,14 @@
 """Models to rewrite and passes that are right or wrong on purpose."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import functools
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,8 +18,10 @@ import pytest
 
 from graphopt.core import child
 from graphopt.core.onnx_files import write_model
+from graphopt.surgery import find_pass, pass_names
 from graphopt.surgery.engine.walking import all_graphs
-from graphopt.surgery.graph_pass import Declined, GraphPass, Site
+from graphopt.surgery.graph_pass import Declined, GraphPass, Pass, Site
+from graphopt.surgery.options import typed_options
 
 CHAIN = """
 <ir_version: 8, opset_import: ["" : 13], producer_name: "pytorch", producer_version: "1.6">
@@ -102,6 +108,223 @@ class LoseOutput(GraphPass):
         model.graph.outputs.pop()
 
 
+HERE = Path(__file__).parent
+SPECIMENS = HERE.parent / "specimens"
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import a file by its path; no folder of tests is a package."""
+    spec = importlib.util.spec_from_file_location(f"by_path_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassCase:
+    """What the test module of a pass says about it, as module constants that are all optional.
+
+    Attributes:
+        name: of the pass.
+        suitable: ``SUITABLE``, what it rewrites: nodes that make ``y`` from ``{x}``, float[1,4]; or a
+            whole model when it starts with ``<``.
+        no_suitable: ``NO_SUITABLE``, why there is none.
+        no_nested: ``NO_NESTED``, why it does not fire in subgraphs.
+        unrelated: ``UNRELATED``, a model to leave untouched, where the usual ones would be changed.
+        required: ``REQUIRED``, options that must be given; the unrelated model is then as wanted.
+        prepare: ``PREPARE``, passes to run before it on an exported graph.
+        options: ``OPTIONS``, by exported graph, in place of ``REQUIRED``.
+    """
+
+    name: str
+    suitable: str
+    no_suitable: str
+    no_nested: str
+    unrelated: str
+    required: Mapping[str, Any]
+    prepare: str
+    options: Mapping[str, Mapping[str, Any]]
+
+    def make(self) -> Pass:
+        """Build the pass with its required options."""
+        cls = find_pass(self.name)
+        return cls(**typed_options(self.name, cls, self.required))
+
+    def variants(self) -> dict[str, onnx.ModelProto]:
+        """Return the suitable model, and the same nodes in other places; the first two must change."""
+        text = self.suitable
+        if not text.startswith("<"):
+            text = (
+                '<ir_version: 8, opset_import: ["" : 13]> g (float[1,4] x) => (float[1,4] z)'
+                f" {{ {text.format(x='x')} z = Neg (y) }}"
+            )
+        main = onnx.parser.parse_model(text)
+        nested = {} if self.no_nested else {"subgraph": _nested(main)}
+        return {"main": main, **nested, "initializers": _with_initializers(main), "function": _called(main)}
+
+
+@functools.cache
+def pass_case(name: str) -> PassCase:
+    """Read the constants of ``test_<name>.py``."""
+    path = next(HERE.rglob(f"test_{name}.py"), None)
+    assert path is not None, f"tests/surgery/passes/test_{name}.py is missing"
+    module = load_file(path)
+    return PassCase(
+        name=name,
+        suitable=getattr(module, "SUITABLE", "").strip(),
+        no_suitable=getattr(module, "NO_SUITABLE", ""),
+        no_nested=getattr(module, "NO_NESTED", ""),
+        unrelated=getattr(module, "UNRELATED", ""),
+        required=getattr(module, "REQUIRED", {}),
+        prepare=getattr(module, "PREPARE", ""),
+        options=getattr(module, "OPTIONS", {}),
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give tests that ask for ``case`` every pass, for ``suitable_case`` those with a suitable model."""
+    for argument in {"case", "suitable_case"} & set(metafunc.fixturenames):
+        cases = [pass_case(name) for name in pass_names()]
+        chosen = [case for case in cases if case.suitable or argument == "case"]
+        metafunc.parametrize(argument, chosen, ids=[case.name for case in chosen])
+
+
+def _nested(main: onnx.ModelProto) -> onnx.ModelProto:
+    """Put the graph into both branches of an If; they read the inputs of the outer graph."""
+    model = onnx.ModelProto()
+    model.CopyFrom(main)
+    kept = {value.name for value in main.graph.input}
+    branches = [_renamed(main.graph, prefix, kept) for prefix in ("then_", "else_")]
+    for branch in branches:
+        del branch.input[:]
+    outputs = [value.name for value in main.graph.output]
+    flag = onnx.helper.make_tensor_value_info("which_branch", onnx.TensorProto.BOOL, [])
+    choice = onnx.helper.make_node(
+        "If", [flag.name], outputs, "choice", then_branch=branches[0], else_branch=branches[1]
+    )
+    for field in ("node", "initializer", "value_info"):
+        model.graph.ClearField(field)
+    model.graph.input.insert(0, flag)
+    model.graph.node.append(choice)
+    return model
+
+
+def _renamed(graph: onnx.GraphProto, prefix: str, kept: set[str]) -> onnx.GraphProto:
+    """Copy a graph; every name but those in ``kept`` gets a prefix."""
+
+    def new(name: str) -> str:
+        return name if name in kept or not name else f"{prefix}{name}"
+
+    result = onnx.GraphProto()
+    result.CopyFrom(graph)
+    result.ClearField("value_info")
+    result.name = new(result.name)
+    for named in (*result.input, *result.output, *result.initializer):
+        named.name = new(named.name)
+    for node in result.node:
+        node.name = new(node.name)
+        node.input[:] = map(new, node.input)
+        node.output[:] = map(new, node.output)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                attribute.g.CopyFrom(_renamed(attribute.g, prefix, kept))
+    return result
+
+
+def _with_initializers(main: onnx.ModelProto) -> onnx.ModelProto:
+    """Turn Constant nodes of the main graph into initializers."""
+    model = onnx.ModelProto()
+    model.CopyFrom(main)
+    model.graph.ClearField("node")
+    for node in main.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = model.graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+        else:
+            model.graph.node.append(node)
+    return model
+
+
+def _called(main: onnx.ModelProto) -> onnx.ModelProto:
+    """Put the graph into a model-local function, initializers as Constant nodes, and call it."""
+    model = onnx.ModelProto()
+    model.CopyFrom(main)
+    for field in ("node", "initializer", "value_info"):
+        model.graph.ClearField(field)
+    constants = [
+        onnx.helper.make_node("Constant", [], [tensor.name], value=tensor)
+        for tensor in main.graph.initializer
+    ]
+    inputs, outputs = ([value.name for value in ends] for ends in (main.graph.input, main.graph.output))
+    body = onnx.helper.make_function(
+        "test.local", "Body", inputs, outputs, [*constants, *main.graph.node], main.opset_import
+    )
+    model.functions.append(body)
+    model.opset_import.append(onnx.helper.make_opsetid("test.local", 1))
+    model.graph.node.append(onnx.helper.make_node("Body", inputs, outputs, "call", domain="test.local"))
+    model.ir_version = max(model.ir_version, 8)
+    return model
+
+
+@pytest.fixture(scope="session")
+def exported_graph(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """A function that makes an exported graph by name, once: a raw one refilled, or a specimen."""
+    folder = tmp_path_factory.mktemp("exported")
+
+    @functools.cache
+    def make(name: str) -> Path:
+        target = folder / f"{name}.onnx"
+        if (SPECIMENS / f"{name}.py").exists():
+            _export(load_file(SPECIMENS / f"{name}.py"), target)
+            return target
+        shared = request.getfixturevalue("shared_dir")
+        source = shared / "raw" / f"{name}.onnx"
+        tool = shared / "tools" / "weights.py"
+        subprocess.run([sys.executable, str(tool), "fill", str(source), str(target)], check=True)
+        return target
+
+    return make
+
+
+def _export(specimen: ModuleType, target: Path) -> None:
+    """Export a specimen with seeded weights; see ``tests/specimens``."""
+    import warnings
+
+    import torch
+
+    torch.manual_seed(11)
+    module = specimen.build()
+    training = getattr(specimen, "TRAINING", False)
+    module.train(training)
+    dtypes = getattr(specimen, "DTYPES", {})
+    inputs = tuple(
+        torch.ones(shape, dtype=getattr(torch, dtypes[name])) if name in dtypes else torch.randn(shape)
+        for name, shape in specimen.INPUTS.items()
+    )
+    modes = torch.onnx.TrainingMode
+    # Exporters warn about what they deprecate and about traced sizes, which is what specimens are for.
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            inputs,
+            target,
+            dynamo=getattr(specimen, "DYNAMO", False),
+            opset_version=getattr(specimen, "OPSET", 11),
+            input_names=list(specimen.INPUTS),
+            dynamic_axes=getattr(specimen, "DYNAMIC_AXES", None),
+            do_constant_folding=getattr(specimen, "FOLD", True),
+            training=modes.TRAINING if training else modes.EVAL,
+            verbose=False,
+        )
+
+
 @pytest.fixture(autouse=True)
 def _children_in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Save a second per rewrite: children are tested in core, and here with the real graphs."""
@@ -157,3 +380,9 @@ def planted() -> Any:
         bypass=_bypass,
         chain_text=CHAIN,
     )
+
+
+@pytest.fixture
+def pass_case_of() -> Callable[[str], PassCase]:
+    """``pass_case``."""
+    return pass_case

@@ -17,6 +17,7 @@ from graphopt.surgery import Status, parse_steps, rewrite_file
 from graphopt.surgery.passes.simplify import Simplify
 
 Write = Callable[[str, str], Path]
+NO_SUITABLE = "other people's programs do what they do, once and on the whole model"
 ENGINES = ("onnxsim", "onnxslim", "onnxscript")
 WORDY = """
 <ir_version: 8, opset_import: ["" : 13]> g (float[1,3,4,4] x) => (float[1,48] y)

@@ -12,6 +12,8 @@ Rewrite = Callable[..., Any]
 
 HEAD = '<ir_version: 8, opset_import: ["" : 13]> g (float[2,3] x) => (float[2,3] y)'
 
+SUITABLE = "c = Constant <value_float = 2.0> () d = Exp (c) y = Mul ({x}, d)"
+
 
 def test_a_chain_is_folded_in_one_go_in_one_batch(rewrite: Rewrite, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []

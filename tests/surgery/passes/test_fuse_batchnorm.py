@@ -11,6 +11,14 @@ Rewrite = Callable[..., Any]
 NORM = ("scale", "shift", "mean", "var")
 PARAMETERS = "float[4] scale, float[4] shift, float[4] mean, float[4] var"
 
+SUITABLE = """
+    w = Constant <value = float[4,4,1,1] {{1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16}}> ()
+    s = Constant <value = float[4] {{1,2,3,4}}> ()
+    r = Constant <value = int64[4] {{1,4,1,1}}> () f = Reshape ({x}, r)
+    c = Conv (f, w) b = BatchNormalization (c, s, s, s, s)
+    q = Constant <value = int64[2] {{1,4}}> () y = Reshape (b, q)
+"""
+
 
 def text(body: str, inputs: str, *, opset: int = 13) -> str:
     return f"""<ir_version: 8, opset_import: ["" : {opset}]>

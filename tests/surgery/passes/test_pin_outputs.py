@@ -21,6 +21,14 @@ g (float[1,4] x) => (float[1,4] scores, float[1,4] boxes, float[1,4] aux) <float
     [tail] aux = Tanh (u)
 }"""
 
+UNRELATED = """
+    <ir_version: 8, opset_import: ["" : 13]>
+    g (float[1,4] x) => (float[1,4] y) { a = Exp (x) y = Tanh (a) }
+"""
+REQUIRED = {"names": ("y",)}
+NO_SUITABLE = "it changes which outputs there are"
+OPTIONS = {"skip_decoder": {"names": ("/down/down.2/Relu_output_0",)}}
+
 
 def outputs(model: ir.Model) -> list[str | None]:
     return [value.name for value in model.graph.outputs]

@@ -7,6 +7,8 @@ from graphopt.surgery.passes.remove_identity import RemoveIdentity
 
 Rewrite = Callable[..., Any]
 
+SUITABLE = "i = Identity ({x}) y = Exp (i)"
+
 
 def graph(body: str, *, output: str = "float[1,3,5] y", opset: int = 13) -> str:
     return f'<ir_version: 8, opset_import: ["" : {opset}]> g (float[1,3,5] x) => ({output}) {body}'

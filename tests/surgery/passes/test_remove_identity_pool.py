@@ -14,6 +14,11 @@ Rewrite = Callable[..., Any]
 HEAD = '<ir_version: 8, opset_import: ["" : 13]> g (float[1,3,5,7] x) => ({outputs}) '
 ONE = HEAD.format(outputs="float[1,3,5,7] y")
 
+SUITABLE = """
+    r = Constant <value = int64[3] {{1,1,4}}> () a = Reshape ({x}, r) b = MaxPool <kernel_shape = [1]> (a)
+    q = Constant <value = int64[2] {{1,4}}> () y = Reshape (b, q)
+"""
+
 
 @pytest.mark.parametrize(
     "pool",

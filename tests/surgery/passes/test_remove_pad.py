@@ -9,6 +9,8 @@ Rewrite = Callable[..., Any]
 
 HEAD = '<ir_version: 8, opset_import: ["" : {opset}]> g (float[1,3,5,7] x) => (float[1,3,5,7] y)'
 
+SUITABLE = "p = Constant <value = int64[4] {{0,0,0,0}}> () i = Pad ({x}, p) y = Exp (i)"
+
 
 def test_zero_pads_of_an_initializer_a_constant_node_and_an_identity_are_found(rewrite: Rewrite) -> None:
     result = rewrite(

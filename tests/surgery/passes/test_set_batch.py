@@ -12,6 +12,14 @@ from graphopt.surgery.passes.set_batch import SetBatch
 
 Build = Callable[..., ir.Model]
 
+UNRELATED = """
+    <ir_version: 8, opset_import: ["" : 13]>
+    g (float[1,4] x) => (float[1,4] y) { a = Exp (x) y = Tanh (a) }
+"""
+REQUIRED = {"size": 1}
+NO_SUITABLE = "it changes the shapes of inputs and outputs"
+OPTIONS = {"deepmar_bs1": {"size": 3}}
+
 
 def graph(
     body: str, *, inputs: str = "float[1,3,4,6] x", output: str = "float[1,p] y", opset: int = 13

@@ -19,6 +19,8 @@ g (float[SHAPE] x) => (float[p,q] y) {
 }"""
 """How old exporters write ``x.view(x.size(0), -1)``."""
 
+SUITABLE = "s = Shape ({x}) e = Exp ({x}) y = Reshape (e, s)"
+
 
 def test_the_chain_of_an_exported_flatten_is_folded(rewrite: Rewrite) -> None:
     result = rewrite(FLATTEN.replace("SHAPE", "2,3,5"), StaticShapes())

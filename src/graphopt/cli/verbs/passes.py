@@ -16,14 +16,20 @@ from graphopt.cli.options import json_option
     default=None,
     help="Show for each pass how often it would match in this model, each taken alone.",
 )
+@click.option("--markdown", is_flag=True, help="Print the whole catalogue as a Markdown page.")
 @json_option
-def command(name: str | None, model: Path | None, as_json: bool) -> None:
+def command(name: str | None, model: Path | None, markdown: bool, as_json: bool) -> None:
     """List the passes, show the one called NAME, or what would apply to a model."""
     from graphopt.cli.render import print_json, print_line, print_table
     from graphopt.core.discovery import did_you_mean
     from graphopt.core.errors import UsageError
-    from graphopt.surgery import describe_passes
+    from graphopt.surgery import catalogue_page, describe_passes
 
+    if markdown:
+        if name is not None or model is not None or as_json:
+            raise UsageError("--markdown prints the whole catalogue: give neither a name nor another option")
+        print_line(catalogue_page(describe_passes()).rstrip("\n"))
+        return
     known = {info.name: info for info in describe_passes()}
     if name is not None and name not in known:
         raise UsageError(f"unknown pass {name!r}; {did_you_mean(name, known)}")
@@ -47,6 +53,8 @@ def command(name: str | None, model: Path | None, as_json: bool) -> None:
         ("Before", info.before),
         ("After", info.after),
         ("Bound", info.bound),
+        ("Seen in", ", ".join(info.seen_in)),
+        ("Known as", info.known_as),
     ):
         if text:
             print_line(f"  {word}: {text}")
