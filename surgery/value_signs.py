@@ -1,0 +1,73 @@
+"""Prove that a value is never negative, from the operators that make it."""
+
+import onnx_ir as ir
+
+from graphopt.surgery.graph_queries import constant_tensor, input_of, is_op, opset_of
+
+MAX_STEPS = 64
+"""How many nodes are looked at before giving up."""
+
+_ALWAYS = ("Abs", "Exp", "HardSigmoid", "Relu", "Sigmoid", "Softmax", "Softplus", "Sqrt")
+_IF_ITS_INPUT_IS = (
+    "AveragePool",
+    "DepthToSpace",
+    "Dropout",
+    "Flatten",
+    "Gather",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Identity",
+    "MaxPool",
+    "Reshape",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+)
+_IF_ALL_INPUTS_ARE = ("Add", "Concat", "Mean", "Min", "Mul", "Sum")
+
+
+def is_non_negative(model: ir.Model, value: ir.Value | None) -> bool:
+    """Whether ``value`` is at least zero whatever the inputs are; False when that is not proven."""
+    pending, seen = [value], set[ir.Value]()
+    while pending:
+        item = pending.pop()
+        if item is None:
+            return False
+        if item in seen:
+            continue
+        seen.add(item)
+        if len(seen) > MAX_STEPS:
+            return False
+        tensor = constant_tensor(item)
+        if tensor is not None:
+            if not bool((tensor.numpy() >= 0).all()):
+                return False
+            continue
+        needed = _needed(model, item.producer())
+        if needed is None:
+            return False
+        pending.extend(needed)
+    return True
+
+
+def _needed(model: ir.Model, node: ir.Node | None) -> list[ir.Value | None] | None:
+    """Return what must be non-negative for the node's outputs to be so; None when nothing is enough."""
+    if node is None:
+        return None
+    if is_op(node, *_ALWAYS):
+        return []
+    if is_op(node, *_IF_ITS_INPUT_IS):
+        return [node.inputs[0]]
+    if is_op(node, *_IF_ALL_INPUTS_ARE):
+        return list(node.inputs)
+    if is_op(node, "Clip"):
+        if opset_of(model, node) < 11:
+            low = node.attributes.get("min")
+            enough = low is not None and not low.is_ref() and low.as_float() >= 0
+            return [] if enough else None
+        return [input_of(node, 1)]
+    return None
