@@ -2,43 +2,107 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from graphopt.core.errors import DatasetError
 from graphopt.core.files import atomic_file
-from graphopt.runtime.task import Reading
+from graphopt.runtime.task import Panel, Reading
 
 _HEIGHT = 480
-_PANEL = 330
+_LEGEND = 330
 _LINE = 22
 _MARGIN = 14
 _INK, _SOFT, _GOOD, _BAD = (28, 36, 48), (110, 120, 134), (26, 127, 75), (179, 38, 30)
+_VEIL = 0.6
+"""Weight of a mask's colour over the image."""
 
 
-def draw_readings(image: Path, readings: Sequence[Reading], output: Path, *, force: bool) -> None:
-    """Write a PNG: the image at 480 px height, its positive readings in a panel on the right.
-
-    With labels, right ones are green and wrong or missed ones red.
+def photograph(path: Path) -> Image.Image:
+    """Read an image file as RGB.
 
     Raises:
-        OutputError: the file exists without ``force``, or cannot be written.
+        DatasetError: it cannot be decoded.
     """
-    with Image.open(image) as opened:
-        picture = opened.convert("RGB")
-    width = max(1, round(picture.width * _HEIGHT / picture.height))
-    picture = picture.resize((width, _HEIGHT), Image.Resampling.LANCZOS)
-    sheet = Image.new("RGB", (width + _PANEL, _HEIGHT), "white")
-    sheet.paste(picture, (0, 0))
+    try:
+        with Image.open(path) as opened:
+            return opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"the image {path} cannot be decoded: {error}; replace the file") from error
+
+
+def overlay(
+    photo: Image.Image, mask: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]], *, clear: int = 0
+) -> Image.Image:
+    """Lay a mask's colours over a photograph; where the mask is ``clear`` it is only dimmed.
+
+    Args:
+        photo: RGB, of the mask's size.
+        mask: uint8 [H, W].
+        palette: a colour for each value of the mask.
+        clear: value that is left without colour, usually the background.
+    """
+    pixels = np.asarray(photo, np.float32)
+    colours: Any = np.asarray(palette, np.float32)[mask]
+    mixed = np.where((mask == clear)[..., None], pixels * 0.55, pixels * (1 - _VEIL) + colours * _VEIL)
+    edge = np.zeros(mask.shape, np.bool_)
+    edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    edge[1:] |= mask[1:] != mask[:-1]
+    mixed[edge] = 255
+    return Image.fromarray(mixed.astype(np.uint8))
+
+
+def compose(panels: Sequence[Panel], readings: Sequence[Reading], *, title: str) -> Image.Image:
+    """Put panels side by side at 480 px height, and the positive readings in a legend on the right.
+
+    With labels, right readings are green and wrong or missed ones red.
+    """
+    pictures = [_scaled(panel.picture) for panel in panels]
+    width = sum(picture.width for picture in pictures)
+    sheet = Image.new("RGB", (width + _LEGEND, _HEIGHT), "white")
+    left = 0
+    for picture in pictures:
+        sheet.paste(picture, (left, 0))
+        left += picture.width
     pen = ImageDraw.Draw(sheet)
     font, small = ImageFont.load_default(size=16), ImageFont.load_default(size=13)
     left, top = width + _MARGIN, _MARGIN
-    pen.text((left, top), image.name, fill=_SOFT, font=small)
-    shown = sorted((item for item in readings if item.positive or item.truth), key=lambda r: -r.probability)
+    pen.text((left, top), title, fill=_SOFT, font=small)
+    shown = sorted((item for item in readings if item.positive or item.truth), key=lambda r: -r.value)
     for item in shown[: (_HEIGHT - 2 * _MARGIN) // _LINE - 1]:
         top += _LINE
         colour = _INK if item.truth is None else _GOOD if item.truth == item.positive else _BAD
         word = item.label if item.positive else f"({item.label} missed)"
-        pen.text((left, top), word, fill=colour, font=font)
-        pen.text((width + _PANEL - 50, top + 2), f"{item.probability:.0%}", fill=_SOFT, font=small)
+        start = left
+        if item.colour is not None:
+            pen.rectangle((left, top + 3, left + 14, top + 17), fill=item.colour, outline=_SOFT)
+            start += 22
+        pen.text((start, top), word, fill=colour, font=font)
+        pen.text((width + _LEGEND - 60, top + 2), percent(item.value), fill=_SOFT, font=small)
+    return sheet
+
+
+def percent(value: float) -> str:
+    """Write a fraction in percent; one that rounds to 0 but is more says so."""
+    return "<1%" if 0 < value < 0.005 else f"{value:.0%}"
+
+
+def draw_prediction(
+    panels: Sequence[Panel], readings: Sequence[Reading], output: Path, *, title: str, force: bool
+) -> None:
+    """Write ``compose`` as a PNG.
+
+    Raises:
+        OutputError: the file exists without ``force``, or cannot be written.
+    """
+    sheet = compose(panels, readings, title=title)
     with atomic_file(output, force=force) as temporary, temporary.open("wb") as stream:
         sheet.save(stream, format="PNG")
+
+
+def _scaled(picture: Image.Image) -> Image.Image:
+    width = max(1, round(picture.width * _HEIGHT / picture.height))
+    return picture.resize((width, _HEIGHT), Image.Resampling.LANCZOS)

@@ -1,7 +1,8 @@
 """Turn an image file into one input sample by executing the recipe's typed steps.
 
-Arithmetic is float32 throughout and bit-equal to the chain the published accuracy was measured
-with (Pillow decode and resize, then divide by 255, subtract the mean, divide by the deviation).
+Arithmetic is float32 throughout and bit-equal to the chains that published accuracies were measured
+with: Pillow decode and resize, then divide by 255, subtract the mean, divide by the deviation; or
+OpenCV's resize, padding, and albumentations' normalisation.
 """
 
 import dataclasses
@@ -15,7 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.core.errors import DatasetError, UsageError
-from graphopt.core.preprocessing import DecodePil, Normalize, ResizePil, ScaleToUnit, Step, ToNchw
+from graphopt.core.optional import require
+from graphopt.core.preprocessing import (
+    DecodePil,
+    Normalize,
+    NormalizePixels,
+    PadCentredTo,
+    ResizeLongestCv2,
+    ResizePil,
+    ScaleToUnit,
+    Step,
+    ToFloat32,
+    ToNchw,
+)
+from graphopt.runtime.letterbox import Letterbox
 
 Pixels = NDArray[np.generic]
 """What travels between steps: uint8 or float32, [H, W, 3] until ``ToNchw``."""
@@ -88,6 +102,43 @@ def _(step: ResizePil, pixels: Pixels) -> Pixels:
 
 
 @_apply.register
+def _(step: ToFloat32, pixels: Pixels) -> Pixels:
+    _expect(step, pixels, np.uint8)
+    return pixels.astype(np.float32)
+
+
+@_apply.register
+def _(step: ResizeLongestCv2, pixels: Pixels) -> Pixels:
+    _expect(step, pixels, np.uint8, np.float32)
+    if step.size < 1:
+        raise UsageError(f"ResizeLongestCv2 to {step.size} pixels leaves nothing")
+    place = Letterbox.fitted(pixels.shape[1], pixels.shape[0], longest=step.size)
+    if (place.width, place.height) == (place.source_width, place.source_height):
+        return pixels
+    cv2: Any = require("cv2", extra="vision", purpose="preprocessing")
+    resized: Pixels = cv2.resize(pixels, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+@_apply.register
+def _(step: PadCentredTo, pixels: Pixels) -> Pixels:
+    _expect(step, pixels, np.uint8, np.float32)
+    height, width = pixels.shape[:2]
+    if height > step.height or width > step.width:
+        raise UsageError(
+            f"PadCentredTo {step.width} x {step.height} (width x height) gets an image of "
+            f"{width} x {height}: resize before"
+        )
+    value = np.array(step.value)
+    colour = np.rint(value).clip(0, 255) if pixels.dtype == np.uint8 else value
+    canvas = np.empty((step.height, step.width, 3), pixels.dtype)
+    canvas[:] = colour.astype(pixels.dtype)
+    top, left = (step.height - height) // 2, (step.width - width) // 2
+    canvas[top : top + height, left : left + width] = pixels
+    return canvas
+
+
+@_apply.register
 def _(step: ScaleToUnit, pixels: Pixels) -> Pixels:
     _expect(step, pixels, np.uint8)
     return pixels.astype(np.float32) / np.float32(255)
@@ -104,14 +155,26 @@ def _(step: Normalize, pixels: Pixels) -> Pixels:
 
 
 @_apply.register
+def _(step: NormalizePixels, pixels: Pixels) -> Pixels:
+    _expect(step, pixels, np.uint8, np.float32)
+    peak = np.float32(step.peak)
+    mean, std = np.array(step.mean, np.float32) * peak, np.array(step.std, np.float32) * peak
+    if not std.all():
+        raise UsageError(f"NormalizePixels divides by zero: std is {step.std}, peak {step.peak}")
+    normal: Pixels = (pixels.astype(np.float32, copy=False) - mean) * np.reciprocal(std)
+    return normal
+
+
+@_apply.register
 def _(step: ToNchw, pixels: Pixels) -> Pixels:
     _expect(step, pixels, np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _expect(step: Step, pixels: Pixels, dtype: type[np.generic]) -> None:
-    if pixels.dtype != dtype or pixels.ndim != 3 or pixels.shape[2] != 3:
+def _expect(step: Step, pixels: Pixels, *dtypes: type[np.generic]) -> None:
+    if pixels.dtype not in dtypes or pixels.ndim != 3 or pixels.shape[2] != 3:
+        wanted = " or ".join(str(np.dtype(dtype)) for dtype in dtypes)
         raise UsageError(
-            f"{_name(step)} needs {np.dtype(dtype)} [H, W, 3], the step before gives "
+            f"{_name(step)} needs {wanted} [H, W, 3], the step before gives "
             f"{pixels.dtype} {list(pixels.shape)}; reorder the steps"
         )

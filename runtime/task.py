@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from graphopt.core.tensors import Array
 from graphopt.runtime.predictions import Predictions
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Sample(Protocol):
@@ -44,13 +47,16 @@ class Score:
         headline: the figure the gate looks at, a fraction 0..1.
         figures: every figure by name, fractions 0..1.
         samples: how many images were scored.
-        details: plain data for reports (per class or attribute rows).
+        details: plain data for reports; ``rows`` is one per class or attribute: ``name``, counts, and
+            fractions, the last of which is what the row is judged by.
+        errors: how wrong each image is, by name; only the order matters. Reports show the worst.
     """
 
     headline: float
     figures: Mapping[str, float]
     samples: int
     details: Mapping[str, Any] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -68,15 +74,41 @@ class Reading:
 
     Attributes:
         label: e.g. ``"accessoryHat"``.
-        probability: 0..1.
+        value: a fraction 0..1.
         positive: whether it is predicted to be there.
         truth: what the labels say; None where there are none.
+        measure: what ``value`` is, in one word.
+        colour: RGB of the label in pictures; None where it has none.
     """
 
     label: str
-    probability: float
+    value: float
     positive: bool
     truth: bool | None = None
+    measure: str = "probability"
+    colour: tuple[int, int, int] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; the value is named by what it is."""
+        return {
+            "label": self.label,
+            self.measure: self.value,
+            "positive": self.positive,
+            "truth": self.truth,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A picture of an image, its labels, or what a model says about it.
+
+    Attributes:
+        caption: e.g. ``"prediction"``.
+        picture: RGB, of the image's size.
+    """
+
+    caption: str
+    picture: "Image.Image"
 
 
 class Task(Protocol):
@@ -90,6 +122,11 @@ class Task(Protocol):
     @property
     def detail_kind(self) -> str:
         """What a row of ``Score.details["rows"]`` is about, e.g. ``"attribute"``."""
+        ...
+
+    @property
+    def allowed_flips(self) -> float:
+        """Share of decisions that may differ where two models agree up to float noise."""
         ...
 
     def open_data(self, root: Path, *, limit: int | None = None, labels_only: bool = False) -> Dataset:
@@ -112,8 +149,21 @@ class Task(Protocol):
         """Return how many decisions differ, and of how many."""
         ...
 
-    def read(self, outputs: Mapping[str, Array], truth: Sample | None = None) -> tuple[Reading, ...]:
-        """Say in words what one sample's outputs (without batch axis) mean."""
+    def read(self, outputs: Mapping[str, Array], sample: Sample) -> tuple[Reading, ...]:
+        """Say in words what one sample's outputs (without batch axis) mean.
+
+        Args:
+            outputs: by name, without batch axis.
+            sample: one of the task's data set brings its labels; any other is an image only.
+        """
+        ...
+
+    def panels(self, outputs: Mapping[str, Array], sample: Sample) -> tuple[Panel, ...]:
+        """Draw one sample, in panels that stand side by side; the image comes first.
+
+        What words say (``read``) is written beside them, so a task without pictures of its own
+        shows the image only. Arguments are those of ``read``.
+        """
         ...
 
     def write_original(self, dataset: Dataset, predictions: Predictions, path: Path) -> None:

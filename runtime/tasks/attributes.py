@@ -11,8 +11,9 @@ from graphopt.core.tensors import Array
 from graphopt.runtime.datasets.peta import PetaDataset, PetaLabels, PetaSample
 from graphopt.runtime.decode.attributes import attribute_probabilities, attributes_from_logits
 from graphopt.runtime.evaluate import evaluate_attributes, write_fusion_result
+from graphopt.runtime.pictures import photograph
 from graphopt.runtime.predictions import Predictions
-from graphopt.runtime.task import Dataset, Reading, Sample, Score
+from graphopt.runtime.task import Dataset, Panel, Reading, Sample, Score
 
 _FIGURES = (
     "instance_accuracy",
@@ -44,6 +45,11 @@ class AttributeTask:
     def detail_kind(self) -> str:
         """What a row of ``Score.details`` is about."""
         return "attribute"
+
+    @property
+    def allowed_flips(self) -> float:
+        """None: attributes are few, and equal models agree on all."""
+        return 0.0
 
     def open_data(self, root: Path, *, limit: int | None = None, labels_only: bool = False) -> PetaDataset:
         """Open a PETA-format folder; see ``PetaDataset``."""
@@ -82,6 +88,7 @@ class AttributeTask:
             figures={name: content[name] for name in _FIGURES},
             samples=metrics.images,
             details={"rows": rows, "metrics": content},
+            errors=self._errors(predictions, labels),
         )
 
     def flips(self, reference: Predictions, candidate: Predictions) -> tuple[int, int]:
@@ -90,21 +97,31 @@ class AttributeTask:
         right = attributes_from_logits(candidate.outputs[self.output])
         return int((left != right).sum()), left.size
 
-    def read(self, outputs: Mapping[str, Array], truth: Sample | None = None) -> tuple[Reading, ...]:
+    def read(self, outputs: Mapping[str, Array], sample: Sample) -> tuple[Reading, ...]:
         """Return one reading per attribute, in label order."""
         logits = outputs[self.output][np.newaxis]
         positive = attributes_from_logits(logits)[0]
         probability = attribute_probabilities(logits)[0]
-        labels = truth.labels if isinstance(truth, PetaSample) else None
+        labels = sample.labels if isinstance(sample, PetaSample) else None
         return tuple(
             Reading(
                 label=name,
-                probability=float(probability[i]),
+                value=float(probability[i]),
                 positive=bool(positive[i]),
                 truth=bool(labels[i]) if labels is not None else None,
             )
             for i, name in enumerate(self.attributes)
         )
+
+    def panels(self, outputs: Mapping[str, Array], sample: Sample) -> tuple[Panel, ...]:  # noqa: ARG002
+        """Return the image alone: attributes have no place in it."""
+        return (Panel(caption="image", picture=photograph(sample.path)),)
+
+    def _errors(self, predictions: Predictions, labels: PetaLabels) -> dict[str, float]:
+        """Return the number of wrong attributes of each image."""
+        found = attributes_from_logits(predictions.outputs[self.output])
+        wrong = (found != labels.rows_for(predictions.names)).sum(axis=1)
+        return dict(zip(predictions.names, wrong.astype(float).tolist(), strict=True))
 
     def write_original(self, dataset: Dataset, predictions: Predictions, path: Path) -> None:
         """Write ``fusion_result.json`` as the original recipe's script does."""

@@ -21,6 +21,45 @@ class ResizePil:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToFloat32:
+    """Turn uint8 0..255 into float32 0..255, so that a resize after it does not round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeLongestCv2:
+    """Scale [H, W, 3] with OpenCV so that the longest side becomes ``size``; the aspect is kept.
+
+    The other side is rounded half to even; an image whose longest side is right already stays as
+    it is. Both are what albumentations' ``LongestMaxSize`` does (1.1.0). uint8 stays uint8 and is
+    rounded, float32 is not: OpenCV takes another way for each.
+
+    Attributes:
+        size: of the longest side after the step, in pixels.
+    """
+
+    size: int
+    interpolation: Literal["bilinear"] = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PadCentredTo:
+    """Pad [H, W, 3] to ``height`` x ``width`` with one colour, the image in the middle.
+
+    An odd pixel of padding goes to the bottom and to the right, as in albumentations'
+    ``PadIfNeeded`` (1.1.0).
+
+    Attributes:
+        height: after the step, in pixels.
+        width: after the step, in pixels.
+        value: one per channel, in the unit of the previous step; rounded where that is uint8.
+    """
+
+    height: int
+    width: int
+    value: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScaleToUnit:
     """Turn uint8 0..255 into float32 0..1 by dividing by 255."""
 
@@ -39,8 +78,36 @@ class Normalize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NormalizePixels:
+    """Subtract ``mean * peak`` from pixels and multiply by ``1 / (std * peak)``, in float32.
+
+    The same numbers as ``ScaleToUnit`` and ``Normalize`` but for the last bits: this is the order
+    of roundings of albumentations' ``Normalize`` (1.1.0).
+
+    Attributes:
+        mean: one value per channel, of pixels 0..1.
+        std: as ``mean``.
+        peak: the value that stands for 1.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    peak: float = 255.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToNchw:
     """Turn float32 [H, W, C] into contiguous float32 [C, H, W]; batching adds N."""
 
 
-Step: TypeAlias = DecodePil | ResizePil | ScaleToUnit | Normalize | ToNchw
+Step: TypeAlias = (
+    DecodePil
+    | ResizePil
+    | ToFloat32
+    | ResizeLongestCv2
+    | PadCentredTo
+    | ScaleToUnit
+    | Normalize
+    | NormalizePixels
+    | ToNchw
+)

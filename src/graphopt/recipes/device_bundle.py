@@ -15,7 +15,7 @@ from graphopt.core.errors import UsageError
 from graphopt.core.files import check_free, output_errors, write_text
 from graphopt.core.golden import GOLDEN_FILE, Sample, read_golden
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
-from graphopt.core.preprocessing import ResizePil
+from graphopt.core.preprocessing import PadCentredTo, ResizePil
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.recipes.compilation import CompileOptions, compile_model
 from graphopt.recipes.inference import recipe_of
@@ -195,7 +195,7 @@ def _readme(recipe: Recipe, commands: tuple[str, ...]) -> str:
 
 
 def _input_size(recipe: Recipe) -> tuple[int, int]:
-    for step in recipe.preprocessing:
-        if isinstance(step, ResizePil):
+    for step in reversed(recipe.preprocessing):
+        if isinstance(step, (ResizePil, PadCentredTo)):
             return step.width, step.height
     raise UsageError(f"the preprocessing of {recipe.name} does not say the size of an input")

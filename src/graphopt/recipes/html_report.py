@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphopt.core.errors import MissingBackendError
 from graphopt.core.files import output_errors, write_json, write_text
 from graphopt.core.optional import require
 from graphopt.recipes.pipeline_report import PipelineReport
 from graphopt.recipes.scoring import Scored, Scorer
-from graphopt.runtime.task import Reading, Sample
+from graphopt.runtime.pictures import percent
+from graphopt.runtime.task import Reading
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _CARDS = 12
 _WORST = 6
@@ -71,6 +75,7 @@ def _page(report: PipelineReport, scorer: Scorer) -> dict[str, Any]:
         "gallery": _gallery(scorer, shown) if shown else [],
         "gallery_stage": shown.label if shown else "",
         "details": details,
+        "detail_columns": [name for name in details[0] if name != "name"] if details else [],
         "detail_kind": scorer.recipe.task.detail_kind if scorer.recipe.task else "",
         "passes": [
             {**item, "applied": len(item["applied"]), "declined": len(item["declined"])}
@@ -138,26 +143,25 @@ def _bars(report: PipelineReport) -> list[dict[str, Any]]:
 
 
 def _gallery(scorer: Scorer, shown: Scored) -> list[dict[str, Any]]:
-    dataset, predictions = scorer.dataset, shown.predictions
+    """Return cards of the worst images, then of some from all others."""
+    dataset, predictions, score = scorer.dataset, shown.predictions, shown.score
     assert dataset is not None
     assert predictions is not None
-    task = scorer.recipe.needed_task("reading outputs")
-    place = {name: i for i, name in enumerate(predictions.names)}
-    read: list[tuple[int, Sample, Sequence[Reading]]] = []
-    for sample in dataset:
-        row = place[sample.name]
-        outputs = {name: values[row] for name, values in predictions.outputs.items()}
-        readings = task.read(outputs, sample)
-        wrong = sum(item.truth is not None and item.truth != item.positive for item in readings)
-        read.append((wrong, sample, readings))
-    read.sort(key=lambda item: (-item[0], item[1].name))
-    rest = read[_WORST:]
+    assert score is not None
+    ordered = sorted(dataset, key=lambda sample: (-score.errors.get(sample.name, 0.0), sample.name))
+    rest = ordered[_WORST:]
     step = max(1, len(rest) // (_CARDS - _WORST))
-    chosen = read[:_WORST] + rest[::step][: _CARDS - _WORST]
-    return [
-        {"name": sample.name, "image": _picture(sample.path), "chips": _chips(readings)}
-        for _, sample, readings in chosen
-    ]
+    place = {name: i for i, name in enumerate(predictions.names)}
+    task = scorer.recipe.needed_task("reading outputs")
+    cards = []
+    for sample in ordered[:_WORST] + rest[::step][: _CARDS - _WORST]:
+        outputs = {name: values[place[sample.name]] for name, values in predictions.outputs.items()}
+        panels = [
+            {"caption": panel.caption, "image": _picture(panel.picture)}
+            for panel in task.panels(outputs, sample)
+        ]
+        cards.append({"name": sample.name, "panels": panels, "chips": _chips(task.read(outputs, sample))})
+    return cards
 
 
 def _chips(readings: Sequence[Reading]) -> list[dict[str, Any]]:
@@ -168,15 +172,13 @@ def _chips(readings: Sequence[Reading]) -> list[dict[str, Any]]:
         kind = "plain" if item.truth is None else "" if item.positive == item.truth else "missed"
         if item.positive and item.truth is False:
             kind = "wrong"
-        chips.append({"label": item.label, "probability": item.probability, "kind": kind})
+        colour = "#{:02x}{:02x}{:02x}".format(*item.colour) if item.colour is not None else ""
+        chips.append({"label": item.label, "value": percent(item.value), "kind": kind, "colour": colour})
     return sorted(chips, key=lambda chip: ["", "plain", "wrong", "missed"].index(chip["kind"]))
 
 
-def _picture(path: Path) -> str:
-    from PIL import Image
-
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+def _picture(picture: "Image.Image") -> str:
+    image = picture.copy()
     image.thumbnail((_PICTURE_HEIGHT, _PICTURE_HEIGHT))
     buffer = BytesIO()
     image.save(buffer, format="JPEG", quality=88)

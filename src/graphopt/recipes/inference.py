@@ -7,13 +7,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from graphopt.core.errors import DatasetError, UsageError
-from graphopt.core.files import sha256_of
+from graphopt.core.files import check_output, output_errors, sha256_of
 from graphopt.core.samples import structured_feeds
 from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.compilation import batch_model
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.stages import Stage, parse_stage
 from graphopt.runtime.latency import Latency, measure
+from graphopt.runtime.pictures import draw_prediction
 from graphopt.runtime.predictions import Predictions, predict
 from graphopt.runtime.results_folder import read_results
 from graphopt.runtime.task import Dataset, Reading, Score, Task
@@ -38,15 +39,30 @@ class ImageReadings:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return {"image": str(self.image), "readings": [vars(item) for item in self.readings]}
+        return {"image": str(self.image), "readings": [item.to_json() for item in self.readings]}
 
 
-def read_images(what: str, images: Sequence[Path], *, recipe_name: str = "") -> tuple[ImageReadings, ...]:
+def read_images(
+    what: str,
+    images: Sequence[Path],
+    *,
+    recipe_name: str = "",
+    pictures: Path | None = None,
+    force: bool = False,
+) -> tuple[ImageReadings, ...]:
     """Run a stage on image files.
 
+    Args:
+        what: a stage; see ``recipes.stages``.
+        images: the files; one given twice is run once.
+        recipe_name: for files without a sidecar.
+        pictures: folder for a drawing of each prediction, named by the image's stem.
+        force: replace older drawings.
+
     Raises:
-        UsageError: the model has no recipe, or is a results folder.
+        UsageError: the model has no recipe, or is a results folder, or two drawings would have one name.
         DatasetError: an image is missing or broken.
+        OutputError: a drawing is there already, or cannot be written.
     """
     stage = parse_stage(what, recipe_name=recipe_name)
     recipe = recipe_of(stage)
@@ -55,15 +71,31 @@ def read_images(what: str, images: Sequence[Path], *, recipe_name: str = "") -> 
     if missing:
         raise DatasetError(f"{len(missing)} images do not exist, first {missing[0]}")
     samples = [Image(name=str(path), path=path) for path in dict.fromkeys(images)]
+    drawings = _drawings(samples, pictures, force=force) if pictures is not None else {}
     with stage.open(optimize=True) as session:
         predictions = predict(session, samples, steps)
-    return tuple(
-        ImageReadings(
-            image=sample.path,
-            readings=task.read({name: rows[i] for name, rows in predictions.outputs.items()}),
-        )
-        for i, sample in enumerate(samples)
-    )
+    results = []
+    for i, sample in enumerate(samples):
+        outputs = {name: rows[i] for name, rows in predictions.outputs.items()}
+        readings = task.read(outputs, sample)
+        results.append(ImageReadings(image=sample.path, readings=readings))
+        if sample.name in drawings:
+            panels = task.panels(outputs, sample)
+            draw_prediction(panels, readings, drawings[sample.name], title=sample.path.name, force=force)
+    return tuple(results)
+
+
+def _drawings(samples: Sequence[Image], folder: Path, *, force: bool) -> dict[str, Path]:
+    """Return where each drawing will stand; refuse what cannot be written before anything runs."""
+    places = {sample.name: folder / f"{sample.path.stem}.png" for sample in samples}
+    if len(set(places.values())) < len(places):
+        raise UsageError("two images have the same name; their pictures would overwrite each other")
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    inputs = tuple(sample.path for sample in samples)
+    for place in places.values():
+        check_output(place, force=force, inputs=inputs)
+    return places
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -234,13 +234,15 @@ class Scorer:
             got = predict(session, chosen, self.recipe.preprocessing)
         reference = _first(self.by_label["rewritten"].predictions, got.names)
         compared = compare_outputs(reference.outputs, got.outputs, self.recipe.tolerance)
-        flips = self.recipe.needed_task("comparing decisions").flips(reference, got)[0]
+        task = self.recipe.needed_task("comparing decisions")
+        flips, decisions = task.flips(reference, got)
         errors = [item.max_abs for item in compared if item.max_abs is not None]
+        few = flips <= task.allowed_flips * decisions
         return BatchCheck(
             batch=size,
             images=total,
             max_error=max(errors, default=None),
-            passed=flips == 0 and all(item.passed for item in compared),
+            passed=few and all(item.passed for item in compared),
         )
 
     def _score(self, predictions: Predictions) -> Score | None:

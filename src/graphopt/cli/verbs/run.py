@@ -24,23 +24,13 @@ def command(
     graphopt run out/deepmar#compiled photo.png --pictures seen
     """
     from graphopt.cli.render import print_json, print_table
-    from graphopt.core.errors import UsageError
     from graphopt.recipes.inference import read_images
 
-    results = read_images(what, images, recipe_name=recipe_name)
-    if pictures is not None:
-        from graphopt.core.files import output_errors
-        from graphopt.runtime.pictures import draw_readings
-
-        if len({path.stem for path in images}) < len(images):
-            raise UsageError("two images have the same name; their pictures would overwrite each other")
-        with output_errors(pictures):
-            pictures.mkdir(parents=True, exist_ok=True)
-        for item in results:
-            draw_readings(item.image, item.readings, pictures / f"{item.image.stem}.png", force=force)
+    results = read_images(what, images, recipe_name=recipe_name, pictures=pictures, force=force)
     if as_json:
         print_json("run", {"ok": True, "images": [item.to_json() for item in results]})
         return
     for item in results:
-        rows = [[r.label, f"{r.probability:.1%}"] for r in item.readings if r.positive]
-        print_table(str(item.image), ["label", ">probability"], rows)
+        rows = [[r.label, f"{r.value:.1%}"] for r in item.readings if r.positive]
+        measure = item.readings[0].measure if item.readings else "value"
+        print_table(str(item.image), ["label", f">{measure}"], rows)

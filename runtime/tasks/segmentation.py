@@ -1,0 +1,209 @@
+"""Semantic segmentation: a class for each pixel, from logits at a fraction of the input's size."""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from graphopt.core.errors import DatasetError, UsageError
+from graphopt.core.files import write_text
+from graphopt.core.mapped import blocks
+from graphopt.core.tensors import Array
+from graphopt.core.voc import VOC_CLASSES, VOC_IGNORE, voc_palette
+from graphopt.runtime.datasets.voc_segmentation import VocSample, VocSegmentation
+from graphopt.runtime.decode.masks import Mask, mask_from_logits, mask_on_canvas, mask_on_source
+from graphopt.runtime.letterbox import Letterbox
+from graphopt.runtime.metrics.mean_iou import (
+    Confusion,
+    ConfusionAccumulator,
+    SegmentationMetrics,
+    confusion_matrix,
+)
+from graphopt.runtime.pictures import overlay, photograph
+from graphopt.runtime.predictions import Predictions
+from graphopt.runtime.task import Dataset, Panel, Reading, Sample, Score
+
+_FIGURES = ("mean_iou", "mean_accuracy", "frequency_weighted_iou", "pixel_accuracy")
+_WORKERS = max(1, min(4, os.cpu_count() or 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationTask:
+    """VOC-format data, logits [N, K, h, w] of one output, mean IoU.
+
+    Predictions are scored in the network's frame, as published: logits are upsampled to ``size``,
+    and the labels go through the image's own scaling and padding.
+
+    Attributes:
+        classes: K names; the first is the background.
+        output: name of the logits among the model's outputs.
+        size: height and width of the network's input; images are scaled so that their longest
+            side is the smaller of both, and centred.
+        ignore: label of pixels that do not count.
+    """
+
+    classes: tuple[str, ...] = VOC_CLASSES
+    output: str = "output"
+    size: tuple[int, int] = (500, 500)
+    ignore: int = VOC_IGNORE
+
+    @property
+    def headline(self) -> str:
+        """The figure the published results and the gate look at."""
+        return "mean IoU"
+
+    @property
+    def detail_kind(self) -> str:
+        """What a row of ``Score.details`` is about."""
+        return "class"
+
+    @property
+    def allowed_flips(self) -> float:
+        """A pixel in ten thousand: between two classes, some logits tie up to float noise."""
+        return 1e-4
+
+    def open_data(
+        self, root: Path, *, limit: int | None = None, labels_only: bool = False
+    ) -> VocSegmentation:
+        """Open a VOC-format folder, its ``val`` list; see ``VocSegmentation``."""
+        return VocSegmentation(root, limit=limit, labels_only=labels_only)
+
+    def score(self, dataset: Dataset, predictions: Predictions) -> Score:
+        """Score logits against the labels; see ``runtime.metrics.mean_iou``.
+
+        Raises:
+            DatasetError: the predictions are not exactly those of the data set, or not finite.
+        """
+        metrics, errors = self._metrics(_voc(dataset), predictions)
+        content = metrics.to_json()
+        rows = [
+            {"name": row["name"], "pixels": row["pixels"], "accuracy": row["accuracy"], "IoU": row["iou"]}
+            for row in content.pop("classes")
+        ]
+        return Score(
+            headline=metrics.mean_iou,
+            figures={name: content[name] for name in _FIGURES},
+            samples=len(predictions),
+            details={"rows": rows, "metrics": content},
+            errors=errors,
+        )
+
+    def flips(self, reference: Predictions, candidate: Predictions) -> tuple[int, int]:
+        """Count pixels of the network's frame, padding included, whose class differs."""
+        pairs = [reference.outputs[self.output], candidate.outputs[self.output]]
+
+        def differing(both: tuple[Array, Array]) -> int:
+            left, right = both
+            if np.array_equal(left, right):
+                return 0
+            return int((self._mask(left) != self._mask(right)).sum())
+
+        flipped = 0
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for _, (left, right) in blocks(pairs):
+                flipped += sum(pool.map(differing, zip(left, right, strict=True)))
+        return flipped, len(reference) * self.size[0] * self.size[1]
+
+    def read(self, outputs: Mapping[str, Array], sample: Sample) -> tuple[Reading, ...]:
+        """Return the classes that are in the image or its labels, with the predicted share of it."""
+        mask = self._mask_of_image(outputs, sample)
+        palette = voc_palette()
+        shares = np.bincount(mask.ravel(), minlength=len(self.classes)) / mask.size
+        true = set(np.unique(sample.mask()).tolist()) if isinstance(sample, VocSample) else None
+        return tuple(
+            Reading(
+                label=self.classes[index],
+                value=float(shares[index]),
+                positive=bool(shares[index] > 0),
+                truth=None if true is None else index in true,
+                measure="area",
+                colour=palette[index],
+            )
+            for index in np.argsort(-shares, kind="stable").tolist()
+            if shares[index] > 0 or (true is not None and index in true)
+        )
+
+    def panels(self, outputs: Mapping[str, Array], sample: Sample) -> tuple[Panel, ...]:
+        """Draw the image, its labels where there are any, and the predicted mask over the image."""
+        photo, palette = photograph(sample.path), voc_palette()
+        panels = [Panel(caption="image", picture=photo)]
+        if isinstance(sample, VocSample):
+            panels.append(Panel(caption="labels", picture=overlay(photo, sample.mask(), palette)))
+        predicted = overlay(photo, self._mask_of_image(outputs, sample), palette)
+        return (*panels, Panel(caption="prediction", picture=predicted))
+
+    def write_original(self, dataset: Dataset, predictions: Predictions, path: Path) -> None:
+        """Write the line that the original recipe's guide shows: ``miou: 0.786359``."""
+        metrics, _ = self._metrics(_voc(dataset), predictions)
+        write_text(path, f"miou: {metrics.mean_iou:.6f}\n")
+
+    def _metrics(
+        self, dataset: VocSegmentation, predictions: Predictions
+    ) -> tuple[SegmentationMetrics, dict[str, float]]:
+        """Return the figures, and the share of wrong pixels of each image."""
+        _check_names(dataset, predictions)
+        samples = {sample.name: sample for sample in dataset}
+        total = ConfusionAccumulator(self.classes, ignore=self.ignore)
+        errors: dict[str, float] = {}
+
+        def count(item: tuple[str, Array]) -> tuple[str, Confusion]:
+            name, logits = item
+            return name, self._confusion(samples[name], logits)
+
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for block in self._named_rows(predictions):
+                for name, confusion in pool.map(count, block):
+                    total.add(confusion)
+                    errors[name] = 1 - float(np.trace(confusion)) / max(1, int(confusion.sum()))
+        return total.compute(), errors
+
+    def _named_rows(self, predictions: Predictions) -> Iterator[list[tuple[str, Array]]]:
+        if self.output not in predictions.outputs:
+            names = ", ".join(predictions.outputs)
+            raise UsageError(f"the predictions have no output {self.output}, they have: {names}")
+        logits = predictions.outputs[self.output]
+        if logits.ndim != 4 or logits.shape[1] != len(self.classes):
+            raise DatasetError(
+                f"predictions have shape {list(logits.shape)}, expected [{len(predictions)}, "
+                f"{len(self.classes)}, height, width]; is this the right model?"
+            )
+        for part, (rows,) in blocks([logits]):
+            yield list(zip(predictions.names[part], rows, strict=True))
+
+    def _confusion(self, sample: VocSample, logits: Array) -> Confusion:
+        if not np.isfinite(logits).all():
+            raise DatasetError(
+                f"the logits of {sample.name} hold NaN or infinities; compare the stages with validate first"
+            )
+        mask = sample.mask()
+        truth = mask_on_canvas(mask, self._place(mask.shape[1], mask.shape[0]), fill=self.ignore)
+        return confusion_matrix(self._mask(logits), truth, classes=len(self.classes), ignore=self.ignore)
+
+    def _mask(self, logits: Array) -> Mask:
+        return mask_from_logits(logits, height=self.size[0], width=self.size[1])
+
+    def _mask_of_image(self, outputs: Mapping[str, Array], sample: Sample) -> Mask:
+        width, height = photograph(sample.path).size
+        return mask_on_source(self._mask(outputs[self.output]), self._place(width, height))
+
+    def _place(self, width: int, height: int) -> Letterbox:
+        return Letterbox.fitted(width, height, longest=min(self.size), canvas=self.size)
+
+
+def _voc(dataset: Dataset) -> VocSegmentation:
+    if not isinstance(dataset, VocSegmentation):
+        raise DatasetError("segmentation is scored on a VOC-format data set")
+    return dataset
+
+
+def _check_names(dataset: VocSegmentation, predictions: Predictions) -> None:
+    missing = sorted(set(dataset.names) - set(predictions.names))
+    extra = sorted(set(predictions.names) - set(dataset.names))
+    if missing or extra:
+        raise DatasetError(
+            f"predictions and data set differ: {len(missing)} images without prediction {missing[:5]}, "
+            f"{len(extra)} predictions without image {extra[:5]}"
+        )
