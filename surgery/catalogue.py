@@ -1,12 +1,15 @@
-"""All passes: found by name, built from steps, described for lists and pages."""
+"""All passes, shipped and the user's own: found by name, built from steps, described for lists and pages."""
 
 import dataclasses
 import inspect
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from graphopt.core.discovery import find_class, names_in
+from graphopt.core.discovery import did_you_mean, find_class, names_in
+from graphopt.core.errors import UsageError
+from graphopt.core.plugins import class_of_plugin, load_plugin, loaded_plugins, plugin_of
 from graphopt.surgery.graph_pass import Pass
 from graphopt.surgery.options import option_types, plain, type_text, typed_options
 from graphopt.surgery.steps import PassStep
@@ -47,6 +50,7 @@ class PassInfo:
         seen_in: exported graphs on which it fires: raw graphs of real models, or specimens of the tests.
         known_as: what engineers call it who do it by hand; empty when there is no such name.
         options: in the order of declaration.
+        plugin: file that defines it; empty for one of graphopt.
     """
 
     name: str
@@ -59,6 +63,7 @@ class PassInfo:
     seen_in: tuple[str, ...]
     known_as: str
     options: tuple[OptionInfo, ...]
+    plugin: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for ``--json``."""
@@ -66,16 +71,67 @@ class PassInfo:
 
 
 def pass_names() -> tuple[str, ...]:
-    """Return the names of all passes, importing none."""
-    return names_in(PACKAGE)
+    """Return the names of all passes, importing none of graphopt's.
+
+    Raises:
+        UsageError: as ``plugin_passes``.
+    """
+    return tuple(sorted([*names_in(PACKAGE), *plugin_passes()]))
+
+
+def plugin_passes() -> dict[str, type[Pass]]:
+    """Return the passes of all loaded plugins, by name.
+
+    Raises:
+        UsageError: a plugin cannot be loaded, holds nothing that graphopt knows, or its pass has
+            the name of another one.
+    """
+    found: dict[str, type[Pass]] = {}
+    for plugin in loaded_plugins():
+        cls = class_of_plugin(plugin, Pass)
+        if cls is None:
+            if not hasattr(plugin.module, "RECIPE"):
+                raise UsageError(
+                    f"{plugin.path} holds neither a pass (a public class derived from GraphPass, "
+                    "GraphSurgeonPass or ModelPass of graphopt.surgery) nor a RECIPE"
+                )
+            continue
+        if plugin.name in names_in(PACKAGE):
+            raise UsageError(f"{plugin.path}: {plugin.name} is a pass of graphopt; rename file and pass")
+        if plugin.name in found:
+            other = plugin_of(found[plugin.name])
+            raise UsageError(
+                f"two plugins define the pass {plugin.name}: {other.path if other else '?'} and {plugin.path}"
+            )
+        found[plugin.name] = cls
+    return found
+
+
+def plugin_sha256(item: type[Pass]) -> str:
+    """Return the sha256 of the plugin that defines a pass; empty for one of graphopt."""
+    plugin = plugin_of(item)
+    return plugin.sha256 if plugin else ""
 
 
 def find_pass(name: str) -> type[Pass]:
     """Return the class of a pass.
 
+    Args:
+        name: of the pass, or a plugin's file ``FILE.py``, which is loaded.
+
     Raises:
         UsageError: there is none of that name; the message offers the nearest.
     """
+    if name.endswith(".py"):
+        name = load_plugin(Path(name)).name
+    own = plugin_passes()
+    if name in own:
+        return own[name]
+    if name not in names_in(PACKAGE):
+        raise UsageError(
+            f"unknown pass {name!r}; {did_you_mean(name, pass_names())} "
+            "(a pass of your own: --plugin FILE.py)"
+        )
     return find_class(PACKAGE, name, Pass, kind="pass")
 
 
@@ -115,6 +171,7 @@ def describe_pass(cls: type[Pass]) -> PassInfo:
         seen_in=tuple(re.findall(r"[\w-]+", _part(doc, "Seen in"))),
         known_as=_part(doc, "Known as").rstrip("."),
         options=_options(cls, doc),
+        plugin=str(plugin.path) if (plugin := plugin_of(cls)) else "",
     )
 
 

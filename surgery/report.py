@@ -62,6 +62,7 @@ class PassReport:
         seconds: of the pass alone.
         max_abs: largest error of an output against the source, after this pass (``Verify.EACH``).
         warning: what the user should look at; empty when there is nothing.
+        plugin: sha256 of the user's file that defines the pass; empty for one of graphopt.
     """
 
     name: str
@@ -74,6 +75,7 @@ class PassReport:
     seconds: float
     max_abs: float | None = None
     warning: str = ""
+    plugin: str = ""
 
     @property
     def modified(self) -> bool:
@@ -94,6 +96,7 @@ class PassReport:
             "seconds": self.seconds,
             "max_abs": self.max_abs,
             "warning": self.warning,
+            "plugin": self.plugin,
         }
 
 

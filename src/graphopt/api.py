@@ -6,9 +6,11 @@
 'remove_pad'
 
 ``api.apply(source, output, steps)`` rewrites and proves, ``api.validate_stages([a, b])`` compares,
+``api.load_plugin(Path("my_pass.py"))`` makes a pass or recipe of your own known by its name;
 ``api.run_pipeline(api.find_recipe("deepmar"), api.PipelineOptions(...))`` does all of it.
 """
 
+from graphopt.core.plugins import load_plugin
 from graphopt.recipes.catalogue import find_recipe, recipe_names
 from graphopt.recipes.compilation import CompileOptions, compile_into
 from graphopt.recipes.export import export_recipe
@@ -29,6 +31,7 @@ __all__ = [
     "evaluate",
     "export_recipe",
     "find_recipe",
+    "load_plugin",
     "parse_steps",
     "read_images",
     "recipe_names",

@@ -130,7 +130,12 @@ class Prover:
 
     def _stamp(self, state: State) -> None:
         steps = [
-            LineageStep(name=report.name, options=report.options, version=graphopt.__version__)
+            LineageStep(
+                name=report.name,
+                options=report.options,
+                version=graphopt.__version__,
+                plugin=report.plugin,
+            )
             for report in state.reports
         ]
         stamp_model(state.model, recipe=self.recipe, parent_sha256=self.source_sha256, steps=steps)

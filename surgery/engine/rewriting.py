@@ -194,7 +194,11 @@ def _save_sidecar(report: RewriteReport, state: State, output: Path) -> None:
         batch=first if isinstance(first, int) else None,
         parent_sha256=report.source_sha256,
         settings={
-            "passes": [{"name": item.name, "options": dict(item.options)} for item in report.passes],
+            "passes": [
+                {"name": item.name, "options": dict(item.options)}
+                | ({"plugin": item.plugin} if item.plugin else {})
+                for item in report.passes
+            ],
             "dropped": list(report.dropped),
             "verification": report.verification.status.value,
         },

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from graphopt.core.errors import VerificationError
 from graphopt.core.lineage import node_label
-from graphopt.surgery.catalogue import options_of
+from graphopt.surgery.catalogue import options_of, plugin_sha256
 from graphopt.surgery.engine.fingerprint import fingerprint
 from graphopt.surgery.engine.structure import drop_unused_initializers, faults, sort_if_needed
 from graphopt.surgery.engine.tracing import stamp_new_nodes, take_snapshot
@@ -54,6 +54,7 @@ def run_pass(
         nodes_after=_count(outcome.model),
         seconds=time.perf_counter() - started,
         warning="" if outcome.changes else "matched nothing",
+        plugin=plugin_sha256(type(item)),
     )
     return outcome.model, report
 

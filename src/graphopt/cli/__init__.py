@@ -14,7 +14,9 @@ from typing import NoReturn
 import click
 
 from graphopt.cli.group import VerbGroup
+from graphopt.cli.project import open_project, plugin_option
 from graphopt.core.errors import GraphoptError
+from graphopt.core.plugins import blame, plugin_scope
 
 EXIT_USAGE = 2
 EXIT_BUG = 70
@@ -27,15 +29,20 @@ EXIT_CLOSED_PIPE = 141
 )
 @click.version_option(package_name="graphopt", message="graphopt %(version)s")
 @click.option("-v", "--verbose", count=True, help="Say more on stderr; twice for everything.")
-def cli(verbose: int) -> None:
+@plugin_option
+@click.pass_context
+def cli(context: click.Context, verbose: int) -> None:
     """Take a trained PyTorch checkpoint to a compiled, validated, evaluated model.
 
     Start with: graphopt pipeline deepmar --demo -o out/deepmar
+
+    A graphopt.toml in the current folder or above it may list plugins and defaults of options.
     """
     import logging
 
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    open_project(context)
 
 
 def main() -> NoReturn:
@@ -43,7 +50,8 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
     try:
-        code = _run()
+        with plugin_scope():
+            code = _run()
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader (`head`) is gone; what Python still wants to flush goes nowhere.
@@ -90,6 +98,10 @@ def _run() -> int:
         _error_as_json("OSError", message, EXIT_USAGE)
         return EXIT_USAGE
     except Exception as error:  # noqa: BLE001  the last line: a bug keeps its traceback
+        if complaint := blame(error):
+            _say(complaint)
+            _error_as_json("UsageError", complaint, EXIT_USAGE)
+            return EXIT_USAGE
         traceback.print_exc()
         _say("this is a bug in graphopt, not your mistake; please report the lines above")
         _error_as_json(type(error).__name__, str(error), EXIT_BUG)

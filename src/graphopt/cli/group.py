@@ -4,6 +4,7 @@ import importlib
 
 import click
 
+from graphopt.cli.project import plugin_option
 from graphopt.core.discovery import did_you_mean, names_in
 
 VERBS = "graphopt.cli.verbs"
@@ -23,6 +24,8 @@ class VerbGroup(click.Group):
             return None
         command = importlib.import_module(f"{VERBS}.{modules[cmd_name]}").command
         assert isinstance(command, click.Command)
+        if not isinstance(command, click.Group) and not any(item.name == "plugin" for item in command.params):
+            plugin_option(command)
         return command
 
     def resolve_command(

@@ -32,11 +32,13 @@ class LineageStep:
         name: of the pass.
         options: as plain data.
         version: of the graphopt that ran it.
+        plugin: sha256 of the user's file that defines it; empty for a pass of graphopt.
     """
 
     name: str
     options: Mapping[str, Any]
     version: str
+    plugin: str = ""
 
 
 def node_label(node: ir.Node) -> str:
@@ -60,7 +62,10 @@ def read_lineage(model: ir.Model) -> tuple[LineageStep, ...]:
     entries = _json_list(model.metadata_props.get(MODEL_LINEAGE, ""))
     return tuple(
         LineageStep(
-            name=item["pass"], options=item.get("options") or {}, version=str(item.get("graphopt", ""))
+            name=item["pass"],
+            options=item.get("options") or {},
+            version=str(item.get("graphopt", "")),
+            plugin=str(item.get("plugin", "")),
         )
         for item in entries
         if isinstance(item, dict) and isinstance(item.get("pass"), str)
@@ -79,6 +84,7 @@ def stamp_model(model: ir.Model, *, recipe: str, parent_sha256: str, steps: Iter
     model.metadata_props[MODEL_PARENT] = parent_sha256
     content = [
         {"pass": step.name, "options": dict(step.options), "graphopt": step.version}
+        | ({"plugin": step.plugin} if step.plugin else {})
         for step in (*read_lineage(model), *steps)
     ]
     model.metadata_props[MODEL_LINEAGE] = json.dumps(content, ensure_ascii=False)

@@ -1,6 +1,10 @@
-"""Find recipes by name."""
+"""Find recipes by name, or by the file of a user's own."""
 
-from graphopt.core.discovery import find_constant, names_in
+from pathlib import Path
+
+from graphopt.core.discovery import did_you_mean, find_constant, names_in
+from graphopt.core.errors import UsageError
+from graphopt.core.plugins import Plugin, load_plugin, loaded_plugins
 from graphopt.recipes.recipe import Recipe
 
 MODELS = "graphopt.recipes.models"
@@ -9,12 +13,64 @@ MODELS = "graphopt.recipes.models"
 def find_recipe(name: str) -> Recipe:
     """Return the recipe that users call ``name``.
 
+    Args:
+        name: of the recipe, or the file ``FILE.py`` of a user's own, which is loaded.
+
     Raises:
         UsageError: there is none; the message offers the nearest names.
     """
+    if name.endswith(".py"):
+        plugin = load_plugin(Path(name))
+        if not hasattr(plugin.module, "RECIPE"):
+            raise UsageError(
+                f"{name} defines no RECIPE; write one with: graphopt new recipe NAME --from MODEL"
+            )
+        name = plugin.name
+    own = _plugin_recipes()
+    if name in own:
+        return own[name][1]
+    if name not in names_in(MODELS):
+        raise UsageError(
+            f"unknown recipe {name!r}; {did_you_mean(name, recipe_names())} "
+            f"(one of your own: give its file, {name}.py, in place of the name, or with --plugin)"
+        )
     return find_constant(MODELS, name, "RECIPE", Recipe, kind="recipe")
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Return the names of all recipes without importing them."""
-    return names_in(MODELS)
+    """Return the names of all recipes, importing none of graphopt's."""
+    return tuple(sorted([*names_in(MODELS), *_plugin_recipes()]))
+
+
+def recipe_plugin(recipe: Recipe) -> Plugin | None:
+    """Return the user's file that defines a recipe; None for one of graphopt."""
+    plugin, found = _plugin_recipes().get(recipe.name, (None, None))
+    return plugin if found is recipe else None
+
+
+def word_for(recipe: Recipe) -> str:
+    """Return what to type for a recipe: its name, or the file of a user's own."""
+    plugin = recipe_plugin(recipe)
+    return str(plugin.path) if plugin else recipe.name
+
+
+def _plugin_recipes() -> dict[str, tuple[Plugin, Recipe]]:
+    found: dict[str, tuple[Plugin, Recipe]] = {}
+    for plugin in loaded_plugins():
+        if not hasattr(plugin.module, "RECIPE"):
+            continue
+        recipe = plugin.module.RECIPE
+        if not isinstance(recipe, Recipe):
+            raise UsageError(f"{plugin.path}: RECIPE must be a Recipe of graphopt.recipes.recipe")
+        if recipe.name != plugin.name:
+            raise UsageError(
+                f"{plugin.path}: the name of RECIPE must be that of its file: write "
+                f'name="{plugin.name}" instead of {recipe.name!r}'
+            )
+        if recipe.name in names_in(MODELS):
+            raise UsageError(f"{plugin.path}: {recipe.name} is a recipe of graphopt; rename file and RECIPE")
+        if recipe.name in found:
+            other = found[recipe.name][0].path
+            raise UsageError(f"two plugins define the recipe {recipe.name}: {other} and {plugin.path}")
+        found[recipe.name] = (plugin, recipe)
+    return found

@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graphopt.recipes.catalogue import word_for
 from graphopt.recipes.recipe import Recipe
 from graphopt.runtime.bundle import RUNNER_NAME
 
@@ -28,7 +29,7 @@ def device_commands(recipe: Recipe, options: "PipelineOptions") -> tuple[str, tu
         "# copy the folder 'results' back, then here:\n"
         + _line(
             "pipeline",
-            recipe.name,
+            word_for(recipe),
             *_source(options, data),
             *limit,
             *_settings(options),

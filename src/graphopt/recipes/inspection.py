@@ -35,7 +35,12 @@ def inspect_model(path: Path) -> dict[str, Any]:
         "operators": dict(operators.most_common()),
         "recipe": artefact.recipe if artefact else lineage.recipe_of(model),
         "lineage": [
-            {"pass": step.name, "options": dict(step.options), "version": step.version}
+            {
+                "pass": step.name,
+                "options": dict(step.options),
+                "version": step.version,
+                "plugin": step.plugin,
+            }
             for step in lineage.read_lineage(model)
         ],
     }

@@ -16,6 +16,7 @@ from graphopt.core.errors import MissingBackendError, UsageError
 from graphopt.core.files import sha256_of
 from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.onnx_files import input_specs, load_model
+from graphopt.recipes.catalogue import recipe_plugin
 from graphopt.recipes.compilation import CompileOptions, batch_model, compile_model, make_target
 from graphopt.recipes.device_note import device_commands, environment
 from graphopt.recipes.export import export_recipe, make_demo
@@ -26,6 +27,7 @@ from graphopt.recipes.rewrite import rewrite
 from graphopt.recipes.run_folder import RunFolder, StageRecord
 from graphopt.recipes.scoring import Scored, Scorer
 from graphopt.recipes.stages import parse_stage
+from graphopt.surgery.catalogue import find_pass, plugin_sha256
 
 DEFAULT_TARGETS = ("onnxruntime", "openvino", "atc")
 _RAW = "raw/model.onnx"
@@ -112,7 +114,7 @@ def run_pipeline(
         GraphoptError: a stage could not be done. A bad verdict is no exception but in the report.
     """
     _check_early(recipe, options)
-    folder = RunFolder(options.folder, recipe.name, versions=environment())
+    folder = RunFolder(options.folder, recipe.name, versions=environment() | _recipe_version(recipe))
     progress = progress or Silent()
     run = _Run(recipe=recipe, options=options, folder=folder, say=progress.say)
     checkpoint, data = _sources(run)
@@ -147,6 +149,11 @@ def _check_early(recipe: Recipe, options: PipelineOptions) -> None:
         recipe.check_has("make_demo", "build", "load", "task", purpose="--demo")
     if options.checkpoint is not None:
         recipe.check_has("build", "load", purpose="--checkpoint")
+
+
+def _recipe_version(recipe: Recipe) -> dict[str, str]:
+    plugin = recipe_plugin(recipe)  # any of its functions may have changed
+    return {"recipe": plugin.sha256} if plugin else {}
 
 
 def _sources(run: _Run) -> tuple[Path | None, Path | None]:
@@ -232,7 +239,11 @@ def _rewritten(run: _Run, raw: StageRecord) -> StageRecord:
         )
         return report.to_json()
 
-    depends = {"raw": raw.files[_RAW], "passes": repr(recipe.passes)}
+    depends = {
+        "raw": raw.files[_RAW],
+        "passes": repr(recipe.passes),
+        "plugins": [plugin_sha256(find_pass(step.name)) for step in recipe.passes],
+    }
     return run.folder.stage("rewritten", depends, work, outputs=(_REWRITTEN, f"{_REWRITTEN}.json"))
 
 

@@ -67,6 +67,6 @@ def rewrite(
         force=force,
         keep_proven=keep_proven,
         allow_unproven=allow_unproven,
-        recipe=recipe_name,
+        recipe=recipe.name if recipe else "",
         on_progress=on_progress,
     )

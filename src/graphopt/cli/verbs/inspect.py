@@ -32,7 +32,11 @@ def command(model: Path, as_json: bool) -> None:
     print_table("operators", ["operator", ">count"], content["operators"].items())
     if content["lineage"]:
         rows = [
-            [item["pass"], ", ".join(f"{k}={v}" for k, v in item["options"].items())]
+            [item["pass"], ", ".join(f"{k}={v}" for k, v in item["options"].items()), item["plugin"][:12]]
             for item in content["lineage"]
         ]
-        print_table(f"made by graphopt, recipe {content['recipe'] or 'none'}", ["pass", "options"], rows)
+        print_table(
+            f"made by graphopt, recipe {content['recipe'] or 'none'}",
+            ["pass", "options", "plugin's sha256"],
+            rows,
+        )

@@ -19,20 +19,20 @@ from graphopt.cli.options import json_option
 @click.option("--markdown", is_flag=True, help="Print the whole catalogue as a Markdown page.")
 @json_option
 def command(name: str | None, model: Path | None, markdown: bool, as_json: bool) -> None:
-    """List the passes, show the one called NAME, or what would apply to a model."""
+    """List the passes, show the one called NAME (or in NAME.py), or what would apply to a model."""
     from graphopt.cli.render import print_json, print_line, print_table
-    from graphopt.core.discovery import did_you_mean
     from graphopt.core.errors import UsageError
-    from graphopt.surgery import catalogue_page, describe_passes
+    from graphopt.surgery import catalogue_page, describe_passes, find_pass
 
     if markdown:
         if name is not None or model is not None or as_json:
             raise UsageError("--markdown prints the whole catalogue: give neither a name nor another option")
-        print_line(catalogue_page(describe_passes()).rstrip("\n"))
+        shipped = [info for info in describe_passes() if not info.plugin]
+        print_line(catalogue_page(shipped).rstrip("\n"))
         return
+    if name is not None:
+        name = find_pass(name).name  # a file is loaded, an unknown name refused
     known = {info.name: info for info in describe_passes()}
-    if name is not None and name not in known:
-        raise UsageError(f"unknown pass {name!r}; {did_you_mean(name, known)}")
     if model is not None:
         _would_apply(model, [name] if name is not None else sorted(known), as_json)
         return
@@ -40,14 +40,18 @@ def command(name: str | None, model: Path | None, markdown: bool, as_json: bool)
         if as_json:
             print_json("passes", {"ok": True, "passes": [info.to_json() for info in known.values()]})
         else:
-            rows = [[info.name, info.effect, info.summary] for info in known.values()]
-            print_table("", ["pass", "numbers", "what it does"], rows)
+            rows = [[info.name, info.effect, info.summary, info.plugin] for info in known.values()]
+            own = any(info.plugin for info in known.values())
+            heads = ["pass", "numbers", "what it does", *(["from"] if own else [])]
+            print_table("", heads, [row[: len(heads)] for row in rows])
         return
     info = known[name]
     if as_json:
         print_json("passes", {"ok": True, "pass": info.to_json()})
         return
     print_line(f"{info.name} ({info.effect}): {info.summary}")
+    if info.plugin:
+        print_line(f"  From: {info.plugin}")
     for word, text in (
         ("Why", info.why),
         ("Before", info.before),

@@ -9,7 +9,7 @@ from graphopt.cli.options import json_option
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    """List the recipes, or show the one called NAME."""
+    """List the recipes, or show the one called NAME (or in NAME.py)."""
     from graphopt.cli.render import print_json, print_line, print_table
     from graphopt.recipes.catalogue import find_recipe, recipe_names
     from graphopt.recipes.describe import describe
