@@ -1,0 +1,1 @@
+"""Give groups of 1-D operators one more axis."""

@@ -1,0 +1,181 @@
+"""Write one 1-D operator as a 2-D one: ``[N, C, L]`` becomes ``[N, C, 1, L]``."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import onnx_ir as ir
+
+from graphopt.core.tensors import Array
+from graphopt.surgery.derived_tensors import derive, sizes_of
+from graphopt.surgery.graph_queries import (
+    attribute_int,
+    constant_tensor,
+    has_attribute_references,
+    input_of,
+    is_op,
+)
+from graphopt.surgery.shapes.shape_inference import Inferred
+from graphopt.surgery.versioned_builder import VersionedBuilder
+from graphopt.surgery.windows import pads_of
+
+AXIS = 2
+"""Where the new axis stands."""
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+POOLS = ("MaxPool", "AveragePool", "LpPool")
+NORMS = ("BatchNormalization", "InstanceNormalization")
+GLOBAL_POOLS = ("GlobalAveragePool", "GlobalMaxPool")
+# fmt: off
+ELEMENTWISE = frozenset(
+    {
+        "Abs", "Add", "Cast", "Celu", "Ceil", "Clip", "Cos", "Div", "Dropout", "Elu", "Equal", "Erf",
+        "Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity",
+        "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg", "Not",
+        "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
+        "Softsign", "Sqrt", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Where",
+    }
+)
+# fmt: on
+
+Types = Mapping[ir.Value, Inferred]
+
+
+def why_not_lifted(model: ir.Model, node: ir.Node, types: Types) -> str | None:
+    """Return why a node cannot get one more axis (a clause), "" when it is of no such kind, or None."""
+    if node.domain or has_attribute_references(node):
+        return "an attribute comes from the caller of its function" if not node.domain else ""
+    if not _has_rank_three(node.outputs[0], types):
+        return "" if not _is_1d_convolution(node) else "the rank of its output is not known"
+    if is_op(node, *CONVOLUTIONS):
+        if constant_tensor(input_of(node, 1)) is None:
+            return "its weight is computed at run time"
+        return None
+    first = node.inputs[0] if node.inputs else None
+    if is_op(node, "Pad"):
+        return _why_no_pad(model, node)
+    if is_op(node, "BatchNormalization") and attribute_int(node, "training_mode", 0):
+        return "it is in training mode"
+    if is_op(node, *POOLS) and any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        return "it also gives indices"
+    if is_op(node, *POOLS, *NORMS, *GLOBAL_POOLS):
+        return None if first is not None and _has_rank_three(first, types) else ""
+    if is_op(node, "Concat"):
+        return None if all(v is not None and _has_rank_three(v, types) for v in node.inputs) else ""
+    if node.op_type in ELEMENTWISE:
+        return None if all(_can_broadcast(value, types) for value in node.inputs) else ""
+    return ""
+
+
+def data_inputs(node: ir.Node, types: Types) -> list[ir.Value]:
+    """Return the inputs that get one more axis with the node (constants not among them)."""
+    if node.op_type not in ELEMENTWISE and not is_op(node, "Concat"):
+        return [value for value in node.inputs[:1] if value is not None]
+    return [
+        value
+        for value in node.inputs
+        if value is not None and constant_tensor(value) is None and _has_rank_three(value, types)
+    ]
+
+
+def add_axis_node(
+    new: VersionedBuilder, node: ir.Node, lifted: dict[ir.Value, ir.Value], types: Types
+) -> tuple[ir.Value, ...]:
+    """Write the 2-D form of ``node`` in front of it and return its outputs.
+
+    Args:
+        new: writes in front of ``node``.
+        node: one for which ``why_not_lifted`` says None.
+        lifted: 1-D value -> 2-D value; what enters the group is added.
+        types: of the model before any change.
+    """
+    inputs: list[ir.Value | None] = []
+    data = set(data_inputs(node, types))
+    for index, value in enumerate(node.inputs):
+        if value is None:
+            inputs.append(None)
+        elif value in data:
+            if value not in lifted:
+                lifted[value] = new.unsqueeze(value, [AXIS])
+            inputs.append(lifted[value])
+        else:
+            inputs.append(_lifted_constant(new, node, index, value, lifted))
+    attributes = {name: _lifted_attribute(node, name) for name in node.attributes}
+    outputs = new.ops(node.op_type, *inputs, attributes=attributes, outputs=len(node.outputs))
+    outputs[0].type = node.outputs[0].type
+    return outputs
+
+
+def _lifted_constant(
+    new: VersionedBuilder, node: ir.Node, index: int, value: ir.Value, lifted: dict[ir.Value, ir.Value]
+) -> ir.Value:
+    tensor = constant_tensor(value)
+    if tensor is None or not _needs_axis(node, index, tensor):
+        return value
+    if value not in lifted:
+        sizes = sizes_of(tensor)
+        if is_op(node, "Pad"):
+            half = len(sizes_to := tensor.numpy().tolist()) // 2
+            grown = [*sizes_to[: half - 1], 0, sizes_to[half - 1], *sizes_to[half:-1], 0, sizes_to[-1]]
+            lifted[value] = new.integers(grown, "pads")
+        else:
+            shape = [*sizes[:-1], 1, sizes[-1]]
+            lifted[value] = new.constant(derive(tensor, _reshaped(shape), shape), "lifted")
+    return lifted[value]
+
+
+def _needs_axis(node: ir.Node, index: int, tensor: ir.TensorProtocol) -> bool:
+    if is_op(node, *CONVOLUTIONS, "Pad"):
+        return index == 1
+    if is_op(node, *NORMS):
+        return False
+    return len(sizes_of(tensor)) >= 2
+
+
+def _reshaped(shape: list[int]) -> Callable[[Array], Array]:
+    def reshape(array: Array) -> Array:
+        return array.reshape(shape)
+
+    return reshape
+
+
+def _lifted_attribute(node: ir.Node, name: str) -> Any:
+    attribute = node.attributes[name]
+    if name in ("kernel_shape", "strides", "dilations"):
+        return [1, *attribute.as_ints()]
+    if name in ("output_padding", "output_shape"):
+        return [0 if name == "output_padding" else 1, *attribute.as_ints()]
+    if name == "pads":
+        pads = list(attribute.as_ints())
+        half = len(pads) // 2
+        return [*pads[: half - 1], 0, pads[half - 1], *pads[half:-1], 0, pads[-1]]
+    if name == "axis" and is_op(node, "Concat"):
+        axis = attribute.as_int() % 3
+        return axis + 1 if axis >= AXIS else axis
+    return attribute
+
+
+def _why_no_pad(model: ir.Model, node: ir.Node) -> str | None:
+    if input_of(node, 3) is not None or pads_of(model, node) is None:
+        return "its pads are computed at run time, or name axes"
+    return None
+
+
+def _has_rank_three(value: ir.Value, types: Types) -> bool:
+    known = types.get(value)
+    return known is not None and known.shape is not None and len(known.shape) == 3
+
+
+def _is_1d_convolution(node: ir.Node) -> bool:
+    weight = constant_tensor(input_of(node, 1)) if is_op(node, *CONVOLUTIONS) else None
+    return weight is not None and len(sizes_of(weight)) == 3
+
+
+def _can_broadcast(value: ir.Value | None, types: Types) -> bool:
+    """Whether an element-wise operand broadcasts alike with one more axis."""
+    if value is None:
+        return True
+    tensor = constant_tensor(value)
+    if tensor is not None:
+        return len(sizes_of(tensor)) <= 3
+    known = types.get(value)
+    return known is not None and known.shape is not None and len(known.shape) in (0, 1, 3)

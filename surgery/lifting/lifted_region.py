@@ -1,0 +1,56 @@
+"""Find groups of connected nodes that can get one more axis together."""
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from graphopt.surgery.graph_queries import graphs_of
+from graphopt.surgery.lifting.lifted_node import Types, data_inputs, why_not_lifted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Connected nodes of one graph, in order."""
+
+    nodes: tuple[ir.Node, ...]
+
+
+def regions_of(model: ir.Model, types: Types) -> tuple[list[Region], dict[ir.Node, str]]:
+    """Return the groups, and of the nodes that look right but cannot be lifted why not.
+
+    Args:
+        model: is not changed.
+        types: of all its values.
+    """
+    regions: list[Region] = []
+    refused: dict[ir.Node, str] = {}
+    for graph in graphs_of(model):
+        members: dict[ir.Node, None] = {}
+        for node in graph:
+            reason = why_not_lifted(model, node, types)
+            if reason is None:
+                members[node] = None
+            elif reason:
+                refused[node] = reason
+        regions.extend(_connected(members, types))
+    return regions, refused
+
+
+def _connected(members: dict[ir.Node, None], types: Types) -> list[Region]:
+    group: dict[ir.Node, ir.Node] = {node: node for node in members}
+
+    def root(node: ir.Node) -> ir.Node:
+        while group[node] is not node:
+            group[node] = group[group[node]]
+            node = group[node]
+        return node
+
+    for node in members:
+        for value in data_inputs(node, types):
+            producer = value.producer()
+            if producer in group and producer is not None:
+                group[root(node)] = root(producer)
+    found: dict[ir.Node, list[ir.Node]] = {}
+    for node in members:
+        found.setdefault(root(node), []).append(node)
+    return [Region(nodes=tuple(nodes)) for nodes in found.values()]
