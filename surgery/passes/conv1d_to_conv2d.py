@@ -31,7 +31,8 @@ class Conv1dToConv2d(GraphPass):
     Before: ``x[N,C,L] -> Conv1d -> BatchNormalization -> Relu -> Conv1d -> y``.
     After: ``x -> Unsqueeze -> Conv2d(1xk) -> BatchNormalization -> Relu -> Conv2d(1xk) -> Squeeze -> y``;
     pools, pads, element-wise operators, joins between convolutions come along.
-    Seen in: speech_encoder, spectrogram_net
+    Seen in: speech_encoder, spectrogram_net.
+    Known as: conv1d-to-conv2d (13), KnowledgeConv1d2Conv2d.
     """
 
     name: ClassVar[str] = "conv1d_to_conv2d"

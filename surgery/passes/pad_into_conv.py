@@ -32,7 +32,8 @@ class PadIntoConv(GraphPass):
     Before: ``x -> Pad(zeros) -> Conv(pads p)``, ``AveragePool`` or ``LpPool``; ``-> MaxPool`` where it
     pads with minus infinity, or with zero what is proven not to be negative.
     After: ``x -> Conv(pads p + q)``, ``AveragePool(count_include_pad)``, ``LpPool``, ``MaxPool``.
-    Seen in: efficient_neck
+    Seen in: efficient_neck.
+    Known as: pad-fold (24).
     """
 
     name: ClassVar[str] = "pad_into_conv"

@@ -40,7 +40,8 @@ class ReflectionPad(GraphPass):
     Before: ``x -> Pad(mode=reflect)``, or ``edge``, or ``wrap``.
     After: for each axis ``Concat(Slice(x), ..., x, Slice(x), ...)``; wide borders by one ``Gather``
     with constant indices.
-    Seen in: style_net, spectrogram_net
+    Seen in: style_net, spectrogram_net.
+    Known as: reflect-Pad replacement of the MSIT rules.
 
     Attributes:
         max_slices: the most slices for an axis; beyond it a Gather is used.

@@ -46,7 +46,8 @@ class SplitLargeKernel(GraphPass):
     Before: ``x -> Conv(31x31)``.
     After: ``x -> Slice -> Conv(16x31)`` and ``x -> Slice -> Conv(15x31)``, summed by ``Add``; no Slice
     where padding can express the shift.
-    Seen in: spectrogram_net, large_kernel_net
+    Seen in: spectrogram_net, large_kernel_net.
+    Known as: KnowledgeSplitLargeKernelConv.
 
     Attributes:
         max_kernel: the largest kernel size along an axis that stays.

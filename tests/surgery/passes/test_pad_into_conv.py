@@ -9,6 +9,7 @@ from graphopt.surgery.passes.pad_into_conv import PadIntoConv
 
 Rewrite = Callable[..., Any]
 
+PREPARE = "fold_constants"
 SUITABLE = """
     r = Constant <value = int64[4] {{1,1,2,2}}> () f = Reshape ({x}, r)
     p = Constant <value = int64[8] {{0,0,1,0,0,0,0,1}}> () d = Pad (f, p)

@@ -8,6 +8,7 @@ from graphopt.surgery.passes.reflection_pad import ReflectionPad
 
 Rewrite = Callable[..., Any]
 
+PREPARE = "fold_constants"
 SUITABLE = """
     p = Constant <value = int64[4] {{0,2,0,1}}> () d = Pad <mode = "reflect"> ({x}, p)
     q = Constant <value = int64[1] {{4}}> () s = Constant <value = int64[1] {{0}}> ()

@@ -10,10 +10,11 @@ from graphopt.surgery.passes.split_avgpool import SplitAvgpool
 Rewrite = Callable[..., Any]
 
 REQUIRED = {"max_area": 2}
+OPTIONS: dict[str, dict[str, int]] = {"pooled_scene_net": {}}
 SUITABLE = """
     r = Constant <value = int64[4] {{1,1,1,4}}> () f = Reshape ({x}, r)
     a = AveragePool <kernel_shape = [1,4], strides = [1,4]> (f)
-    q = Constant <value = int64[2] {{1,1}}> () y = Reshape (a, q)
+    q = Constant <value = int64[2] {{1,1}}> () e = Reshape (a, q) y = Add ({x}, e)
 """
 
 

@@ -9,6 +9,7 @@ from graphopt.surgery.passes.split_large_kernel import SplitLargeKernel
 Rewrite = Callable[..., Any]
 
 REQUIRED = {"max_kernel": 2}
+OPTIONS = {"spectrogram_net": {}, "large_kernel_net": {"max_kernel": 16}}
 SUITABLE = """
     r = Constant <value = int64[4] {{1,1,1,4}}> () f = Reshape ({x}, r)
     w = Constant <value = float[1,1,1,3] {{1,2,3}}> () c = Conv <pads = [0,1,0,1]> (f, w)
