@@ -1,0 +1,1 @@
+"""Drawn street scenes with a class for each pixel, for the synthetic VOC data set."""
