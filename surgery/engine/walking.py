@@ -23,8 +23,9 @@ def with_subgraphs(graph: ir.Graph | ir.Function) -> Iterator[ir.Graph | ir.Func
     """Yield a graph and all that is nested in it, outer ones first."""
     yield graph
     for node in graph:
-        for inner in subgraphs_of(node):
-            yield from with_subgraphs(inner)
+        if node.attributes:
+            for inner in subgraphs_of(node):
+                yield from with_subgraphs(inner)
 
 
 def subgraphs_of(node: ir.Node) -> list[ir.Graph]:

@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from graphopt.core.errors import PreconditionError
+from graphopt.core.operators import operator_of
 from graphopt.surgery.graph_queries import constant_tensor, is_op
 
 SMALL_BYTES = 4096
@@ -207,12 +208,19 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
 def _node_proto(node: ir.Node, target: onnx.GraphProto) -> onnx.NodeProto:
     tensor = constant_tensor(node.outputs[0]) if is_op(node, "Constant") else None
     if tensor is None or tensor.nbytes <= SMALL_BYTES:
-        return ir.serde.serialize_node(node)
+        return shown_to_inference(node)
     # A large constant is shown as an input of its type.
     name = node.outputs[0].name or ""
     content = f"{name} content"
     target.input.append(onnx.helper.make_tensor_value_info(content, tensor.dtype.value, _sizes_of(tensor)))
     return onnx.helper.make_node("Identity", [content], [name])
+
+
+def shown_to_inference(node: ir.Node) -> onnx.NodeProto:
+    """Write a node so that ONNX's inference understands it: a standard one in the place of a foreign one."""
+    operator = operator_of(node)
+    stand_in = operator.shaped_like(node) if operator is not None else None
+    return ir.serde.serialize_node(node) if stand_in is None else stand_in
 
 
 def _sizes_of(tensor: ir.TensorProtocol) -> tuple[int, ...]:
@@ -251,6 +259,9 @@ def _forget_claims(
 
 def _is_known(node: ir.Node, functions: set[ir.OperatorIdentifier], version: int) -> bool:
     if node.op_identifier() in functions:
+        return True
+    operator = operator_of(node)
+    if operator is not None and operator.shaped_like(node) is not None:
         return True
     return onnx.defs.has(node.op_type, version, node.domain) if node.domain == "" else False
 

@@ -22,6 +22,7 @@ from graphopt.surgery.shapes.shape_inference import (
     SMALL_BYTES,
     Inferred,
     inferred_of,
+    shown_to_inference,
     tensor_proto,
     type_proto,
 )
@@ -76,17 +77,18 @@ class SizePropagation:
 
     def _infer_again(self, node: ir.Node) -> None:
         dynamic = [value for value in node.outputs if value.name and self._types[value].static is None]
-        if not dynamic or node.domain != "" or not onnx.defs.has(node.op_type, self._opset):
+        proto = shown_to_inference(node)
+        if not dynamic or proto.domain != "" or not onnx.defs.has(proto.op_type, self._opset):
             return
-        schema = onnx.defs.get_schema(node.op_type, self._opset)
+        schema = onnx.defs.get_schema(proto.op_type, self._opset)
         inputs = {value.name or "": value for value in node.inputs if value is not None}
         data = {name: self._small_tensor(value) for name, value in inputs.items()}
         try:
             outputs = onnx.shape_inference.infer_node_outputs(
                 schema,
-                ir.serde.serialize_node(node),
+                proto,
                 {name: type_proto(self._types[value]) for name, value in inputs.items()},
-                {name: proto for name, proto in data.items() if proto is not None},
+                {name: tensor for name, tensor in data.items() if tensor is not None},
                 opset_imports=[onnx.helper.make_opsetid("", self._opset)],
                 ir_version=self._ir_version,
             )

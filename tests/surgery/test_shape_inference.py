@@ -73,3 +73,19 @@ def test_recording_writes_what_is_known_and_keeps_what_is_not(model: ir.Model) -
     record_types(types)
     assert list(model.graph.outputs[0].shape or ()) == [4, 3]
     assert model.graph[0].outputs[0].dtype == ir.DataType.FLOAT
+
+
+def test_sizes_are_followed_through_an_operator_of_an_exporter() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 11]>
+        g (float[1,4,9,8] x, float[1,36,5,8] offset, float[6,2,3,3] w) => (float[a,b,c,d] y) {
+            m = MMCVDeformConv2d <stride = [2,1], padding = [1,1], dilation = [1,1], groups = 2> (
+                x, offset, w)
+            y = Relu (m)
+        }"""
+    assert by_name(ir.from_onnx_text(text))["y"] == (1, 6, 5, 8)
+
+
+def test_an_unknown_operator_keeps_what_the_file_says_of_it() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 11]>
+        g (float[1,4] x) => (float[a,b] y) <float[1,7] m> { m = Stranger (x) y = Relu (m) }"""
+    assert by_name(ir.from_onnx_text(text))["y"] == (1, 7)
