@@ -38,6 +38,8 @@ _CARRIERS = (
 )
 """Operators that a mask goes through on its way to the scores."""
 _BOUNDS = ("Clip", "Min", "Max")
+_LARGEST_MASK = 32 << 20
+"""Bytes; larger constants are weights, which are not read for nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,8 +90,7 @@ class ClampConstants(GraphPass):
                 continue
             for index, value in enumerate(node.inputs):
                 tensor = constant_tensor(value)
-                # A weight is never looked into: what fits no mask is too large to read for nothing.
-                if tensor is None or tensor.dtype not in _FLOATS or not _may_mask(node):
+                if tensor is None or tensor.dtype not in _FLOATS or not _may_mask(node, tensor):
                     continue
                 peak = _peak(tensor.numpy(), self.limit)
                 if peak is not None:
@@ -145,8 +146,8 @@ def _filling(node: ir.Node) -> ir.TensorProtocol | None:
     return tensor if tensor.dtype in _FLOATS else None
 
 
-def _may_mask(node: ir.Node) -> bool:
-    return is_op(node, *_CARRIERS, *_BOUNDS)
+def _may_mask(node: ir.Node, tensor: ir.TensorProtocol) -> bool:
+    return tensor.nbytes <= _LARGEST_MASK and is_op(node, *_CARRIERS, *_BOUNDS)
 
 
 def _why_not(node: ir.Node, index: int | None) -> str | None:
