@@ -124,7 +124,7 @@ class ClampConstants(GraphPass):
         return _Large(node=node, what=f"{what}, clamped to {self.limit:g}", index=index)
 
     def _clamped(self, array: Array) -> Array:
-        clamped: Array = np.clip(array, -self.limit, self.limit).astype(array.dtype)
+        clamped: Array = np.asarray(np.clip(array, -self.limit, self.limit), dtype=array.dtype)
         return clamped
 
 

@@ -148,7 +148,7 @@ def _taken_apart(
     if before is None or after is None or not all(isinstance(size, int) for size in after[1:]):
         return f"{label(reshape)} makes {types.of(reshape.outputs[0]).text}; fix the shapes first"
     first = len(before) - 1
-    if before[:first] != after[:first] or len(after) <= first:
+    if not _same_lead(before[:first], after[:first]) or len(after) <= first:
         return f"{label(reshape)} does more than split the last axis"
     perm = _perm(turn, len(after))
     gathers = []
@@ -171,6 +171,12 @@ def _taken_apart(
     sizes = tuple(size if isinstance(size, int) else -1 for size in after)
     count = sizes[axis]
     return sizes, first, axis, tuple((node, index % count) for node, index in gathers)
+
+
+def _same_lead(before: tuple[int | str | None, ...], after: tuple[int | str | None, ...]) -> bool:
+    """Whether the leading sizes are equal; one that both do not know must be."""
+    unknown = [pair for pair in zip(before, after, strict=False) if not all(isinstance(s, int) for s in pair)]
+    return len(unknown) <= 1 and all(a == b or (a, b) in unknown for a, b in zip(before, after, strict=False))
 
 
 def _perm(turn: ir.Node, rank: int = 0) -> list[int]:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from graphopt.core.comparison import Tolerance
 from graphopt.core.discovery import did_you_mean
-from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.core.errors import UsageError
 from graphopt.core.lineage import node_label
 from graphopt.core.tensors import Array
 from graphopt.surgery.graph_edits import add_constant, fresh_name, remove_unread
@@ -21,7 +21,6 @@ from graphopt.surgery.graph_queries import (
     graph_of,
     is_op,
     nodes_of,
-    subgraphs_of,
 )
 from graphopt.surgery.half_precision import HalfForm, half_form
 from graphopt.surgery.model_pass import Change, ModelPass, Outcome, Refusal
@@ -67,10 +66,8 @@ class ToFloat16(ModelPass):
 
         Raises:
             UsageError: ``keep_nodes`` names an unknown node.
-            PreconditionError: a subgraph returns a value of the main graph unchanged.
         """
         self._check_names(model)
-        _refuse_passed_on(model)
         plan = _Plan(model, infer_types(model), self.keep_ops, self.keep_nodes)
         if not plan.halves:
             return Outcome(model=model, changes=(), refusals=tuple(plan.refusals()))
@@ -258,9 +255,9 @@ class _Converter:
 def _halved(array: Array) -> Array:
     """Round to float16; what is too large is clamped, what is too small keeps its sign."""
     with np.errstate(over="ignore"):
-        half = np.clip(array, -_LARGEST, _LARGEST).astype(np.float16)
+        half = np.asarray(np.clip(array, -_LARGEST, _LARGEST), dtype=np.float16)
     vanished = (half == 0) & (array != 0)
-    half[vanished] = np.copysign(np.float16(_SMALLEST), array[vanished])
+    half[vanished] = np.copysign(np.float16(_SMALLEST), np.asarray(array)[vanished])
     result: Array = half
     return result
 
@@ -275,14 +272,3 @@ def _halve_attributes(node: ir.Node) -> None:
         held = node.attributes.get("value")
         array = np.zeros(1, np.float32) if held is None else held.as_tensor().numpy()
         node.attributes["value"] = ir.AttrTensor("value", ir.Tensor(_halved(array)))
-
-
-def _refuse_passed_on(model: ir.Model) -> None:
-    for node in nodes_of(model):
-        for inner in subgraphs_of(node):
-            for value in inner.outputs:
-                if value.producer() is None and not value.is_graph_input() and not value.is_initializer():
-                    raise PreconditionError(
-                        f"to_float16: the subgraph of {node_label(node)} returns {value.name} of an outer "
-                        "graph as it is; put an Identity there, or keep the model in float32"
-                    )
