@@ -57,7 +57,7 @@ class ClampConstants(GraphPass):
     row of infinities, or infinity times zero, into NaN.
     Before: ``Where(mask, -3.4e38, scores) -> Softmax``.
     After: ``Where(mask, -65504, scores) -> Softmax``.
-    Seen in: bert_encoder.
+    Seen in: causal_decoder.
 
     Attributes:
         limit: largest magnitude that stays; 10000 leaves room for scores that are added.

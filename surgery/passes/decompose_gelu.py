@@ -26,7 +26,7 @@ class DecomposeGelu(GraphPass):
     Why: ATC registers no Gelu; its fusion finds the written-out form.
     Before: ``x -> Gelu``.
     After: ``0.5 * x * (1 + Erf(x / sqrt(2)))``, or the tanh form for ``approximate="tanh"``.
-    Seen in: vit_block_dynamo.
+    Seen in: transformer_layer.
     """
 
     name: ClassVar[str] = "decompose_gelu"

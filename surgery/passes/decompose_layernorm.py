@@ -26,7 +26,7 @@ class DecomposeLayernorm(GraphPass):
     Why: older toolchains have no such operator, and newer ones fuse the written-out form.
     Before: ``x -> LayerNormalization(scale, bias)``.
     After: ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, Mul, Add.
-    Seen in: vit_block_dynamo.
+    Seen in: transformer_layer.
     """
 
     name: ClassVar[str] = "decompose_layernorm"

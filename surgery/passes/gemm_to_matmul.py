@@ -31,7 +31,7 @@ class GemmToMatmul(GraphPass):
     with activations are written for it; a Gemm in between breaks them.
     Before: ``x -> Gemm(., w, b, transB=1, alpha=2)``.
     After: ``x -> MatMul(., 2 w^T) -> Add(., b)``; constants are scaled and turned beforehand.
-    Seen in: deepmar_bs1, faster_rcnn_dcn.
+    Seen in: deepmar_bs1.
     """
 
     name: ClassVar[str] = "gemm_to_matmul"

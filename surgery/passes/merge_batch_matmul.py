@@ -35,7 +35,7 @@ class MergeBatchMatmul(GraphPass):
     for the broadcast of the weight.
     Before: ``x[2,197,768] -> MatMul(., w[768,3072])``.
     After: ``x -> Reshape[394,768] -> MatMul(., w) -> Reshape[2,197,3072]``.
-    Seen in: vit_block, bert_encoder.
+    Seen in: vit_block, causal_decoder.
     """
 
     name: ClassVar[str] = "merge_batch_matmul"

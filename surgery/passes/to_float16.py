@@ -39,7 +39,7 @@ class ToFloat16(ModelPass):
     when it compiles, so the loss can be seen, and searched for, on a laptop.
     Before: ``x -> Conv(w) -> Relu -> y``, all float32.
     After: ``x -> Cast(float16) -> Conv(w16) -> Relu -> Cast(float) -> y``.
-    Seen in: deepmar_bs1, vit_block.
+    Seen in: vit_block.
 
     Attributes:
         keep_ops: operators that stay in float32.

@@ -133,6 +133,7 @@ class PassCase:
             whole model when it starts with ``<``.
         no_suitable: ``NO_SUITABLE``, why there is none.
         no_nested: ``NO_NESTED``, why it does not fire in subgraphs.
+        inner_change: ``INNER_CHANGE``, why inner tensors keep their names although their numbers change.
         unrelated: ``UNRELATED``, a model to leave untouched, where the usual ones would be changed.
         required: ``REQUIRED``, options that must be given; the unrelated model is then as wanted.
         prepare: ``PREPARE``, passes to run before it on an exported graph.
@@ -143,6 +144,7 @@ class PassCase:
     suitable: str
     no_suitable: str
     no_nested: str
+    inner_change: str
     unrelated: str
     required: Mapping[str, Any]
     prepare: str
@@ -177,6 +179,7 @@ def pass_case(name: str) -> PassCase:
         suitable=getattr(module, "SUITABLE", "").strip(),
         no_suitable=getattr(module, "NO_SUITABLE", ""),
         no_nested=getattr(module, "NO_NESTED", ""),
+        inner_change=getattr(module, "INNER_CHANGE", ""),
         unrelated=getattr(module, "UNRELATED", ""),
         required=getattr(module, "REQUIRED", {}),
         prepare=getattr(module, "PREPARE", ""),

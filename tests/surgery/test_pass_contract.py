@@ -196,7 +196,12 @@ def test_a_tensor_that_keeps_its_name_keeps_its_numbers(suitable_case: Any) -> N
     common = [name for name in _typed(before) if name in typed]
     _expose(before, common)
     _expose(after, common)
-    _assert_equal(_run(before), _run(after), item)
+    expected, got = _run(before), _run(after)
+    if suitable_case.inner_change:
+        assert item.effect is Effect.APPROXIMATE
+        outputs = [value.name for value in suitable_case.variants()["main"].graph.output]
+        expected, got = ({name: found[name] for name in outputs} for found in (expected, got))
+    _assert_equal(expected, got, item)
 
 
 @pytest.mark.parametrize("place", ["main", "initializers"])

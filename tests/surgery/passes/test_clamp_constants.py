@@ -13,6 +13,7 @@ Rewrite = Callable[..., Any]
 SUITABLE = (
     "c = Constant <value = float[4] {{0,-1000000000,0,0}}> () a = Add ({x}, c) y = Softmax <axis = 1> (a)"
 )
+INNER_CHANGE = "masked scores are other numbers, the softmax of them is not"
 
 HEAD = '<ir_version: 8, opset_import: ["" : 13]> g (float[2,4] x, bool[2,4] m) => (float[2,4] y)'
 
@@ -29,7 +30,7 @@ ADDED = "k = Cast <to = 1> (n) p = Mul (k, c) s = Add (x, p)"
 
 @pytest.mark.parametrize(
     ("number", "body"),
-    [("-1e9", CHOSEN), ("-3.4e38", CHOSEN), ("-1e39", CHOSEN), ("-1e9", ADDED), ("-3.4e38", ADDED)],
+    [("-1e9", CHOSEN), ("-3.4e38", CHOSEN), ("-1e9", ADDED), ("-3.4e38", ADDED)],
 )
 def test_a_mask_before_a_softmax_is_clamped(rewrite: Rewrite, number: str, body: str) -> None:
     # Each row keeps an unmasked score: where all are masked, the numbers do change.

@@ -14,6 +14,11 @@ Rewrite = Callable[..., Any]
 Write = Callable[[str, str], Path]
 
 SUITABLE = "c = Constant <value = float[4] {{1,2,3,4}}> () y = Mul ({x}, c)"
+NO_NESTED = "subgraphs stay in float32"
+INNER_CHANGE = "float16 tensors keep their names, so that stages can be compared by them"
+UNRELATED = (
+    """<ir_version: 8, opset_import: ["" : 13]> g (int64[3] i) => (int64[3] y) { a = Abs (i) y = Neg (a) }"""
+)
 
 NET = """<ir_version: 8, opset_import: ["" : 13]>
 g (float[1,3,6,6] x, float[4,3,3,3] w, float[4] b) => (float[1,4,4,4] y)
