@@ -5,6 +5,8 @@ import pytest
 
 from graphopt.surgery.passes.merge_batch_matmul import MergeBatchMatmul
 
+PREPARE = "static_shapes,fold_constants"
+
 Rewrite = Callable[..., Any]
 
 SUITABLE = (

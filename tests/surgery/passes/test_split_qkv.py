@@ -5,6 +5,8 @@ import pytest
 
 from graphopt.surgery.passes.split_qkv import SplitQkv
 
+PREPARE = "static_shapes,fold_constants"
+
 Rewrite = Callable[..., Any]
 
 NO_SUITABLE = "its three branches do not fit into one line; test_split_qkv.py shows it in a main graph"

@@ -10,6 +10,8 @@ from graphopt.core.errors import UsageError
 from graphopt.core.onnx_files import load_model
 from graphopt.surgery.passes.to_float16 import ToFloat16
 
+PREPARE = "static_shapes,fold_constants"
+
 Rewrite = Callable[..., Any]
 Write = Callable[[str, str], Path]
 
