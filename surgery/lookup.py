@@ -20,7 +20,7 @@ def find_tensors(model: ir.Model, names: Iterable[str]) -> list[ir.Value]:
 
 
 def find_node(model: ir.Model, name: str) -> ir.Node:
-    """Return the node that a user calls ``name``: its name, or that of one of its outputs.
+    """Return the node that a user calls ``name``: its name, that of one of its outputs, ``NODE:INDEX``.
 
     Nodes of the main graph come first, then those of subgraphs.
 
@@ -35,6 +35,9 @@ def find_node(model: ir.Model, name: str) -> ir.Node:
     for node in nodes:
         if name and any(value.name == name for value in node.outputs):
             return node
+    before, _, index = name.rpartition(":")
+    if before and index.isdecimal() and any(node.name == before for node in nodes):
+        return find_node(model, before)
     known = [text for node in nodes for text in (node.name, *(v.name for v in node.outputs)) if text]
     raise UsageError(f"there is no node {name!r}; {_nearest(name, known)}")
 
