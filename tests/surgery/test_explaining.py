@@ -174,7 +174,7 @@ def test_a_node_is_named_by_itself_or_by_what_it_makes(name: str) -> None:
 
 
 def test_an_unknown_node_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UsageError, match="did you mean .*Pad_0"):
+    with pytest.raises(UsageError, match=r"did you mean .*Pad_0"):
         explain(load, RemovePad(), "Pad_O")
 
 
