@@ -28,7 +28,7 @@ def extract_model(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]
     Raises:
         UsageError: a name is unknown or given twice, an output does not depend on the inputs or
             needs one that is not given, or nothing between them reads an input.
-        PreconditionError: the dtype of an input or output is unknown.
+        PreconditionError: the dtype or the rank of an input or output is unknown; ONNX wants both.
     """
     starts = _distinct(model, inputs, "inputs")
     ends = _distinct(model, outputs, "outputs")
@@ -103,6 +103,17 @@ def neighbourhood(model: ir.Model, node: ir.Node, radius: int) -> tuple[tuple[st
     return _names(entering), _names(leaving)
 
 
+def inputs_needed(model: ir.Model, tensors: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the graph inputs that some tensors depend on, in graph order.
+
+    Raises:
+        UsageError: there is no tensor of a name.
+    """
+    ends = find_tensors(model, tensors)
+    read = {value for node in _between(model, [], ends) for value in _reads(model.graph, node)}
+    return _names(value for value in model.graph.inputs if value in read or value in ends)
+
+
 def _distinct(model: ir.Model, names: Sequence[str], side: str) -> list[ir.Value]:
     chosen = find_tensors(model, names)
     twice = [value.name for i, value in enumerate(chosen) if value in chosen[:i]]
@@ -173,18 +184,31 @@ def _check_connected(
 
 def _types_of(model: ir.Model) -> Mapping[ir.Value, Inferred]:
     try:
-        return infer_types(model)
+        types = dict(infer_types(model))
     except PreconditionError:  # one node contradicts its inputs: what the file says is what there is
         return {}
+    for node in model.graph:
+        # ONNX's inference leaves the rank open where the sizes are computed; their number tells it.
+        if is_op(node, "Reshape", "ConstantOfShape") and (sizes := node.inputs[-1]) is not None:
+            found, known = types[node.outputs[0]], types.get(sizes)
+            if found.shape is None and known is not None and known.static:
+                types[node.outputs[0]] = Inferred(dtype=found.dtype, shape=(None,) * known.static[0])
+    return types
 
 
 def _check_type(value: ir.Value, types: Mapping[ir.Value, Inferred]) -> None:
-    found = types.get(value)
-    if (found is None or found.dtype is None) and value.type is None:
-        raise PreconditionError(
-            f"the dtype of {value.name} is not recorded and cannot be inferred, so it can be neither input "
-            "nor output; cut at a tensor that a standard operator makes"
-        )
+    found = types.get(value) or Inferred(dtype=None, shape=None)
+    if value.type is None and found.dtype is None:
+        unknown = "dtype"
+    elif (value.dtype or found.dtype) and value.shape is None and found.shape is None:
+        unknown = "number of dimensions"
+    else:
+        return
+    raise PreconditionError(
+        f"the {unknown} of {value.name} is not recorded and cannot be inferred, so it can be neither input "
+        "nor output; cut at a tensor of a standard operator, or fix the shapes first: graphopt apply MODEL "
+        "--passes static_shapes"
+    )
 
 
 def _record(new: ir.Value, old: ir.Value, types: Mapping[ir.Value, Inferred]) -> None:

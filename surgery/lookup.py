@@ -45,7 +45,7 @@ def find_node(model: ir.Model, name: str) -> ir.Node:
 def tensors_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
     """Return inputs, initializers and node outputs of one graph, without subgraphs."""
     made = (value for node in graph for value in node.outputs)
-    return {value.name: value for value in (*graph.inputs, *graph.initializers.values(), *made) if value.name}
+    return {value.name: value for value in (*graph.inputs, *made, *graph.initializers.values()) if value.name}
 
 
 def carriers(graph: ir.Graph) -> dict[ir.Graph, ir.Node]:

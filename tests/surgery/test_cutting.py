@@ -147,6 +147,13 @@ def test_refuses_a_tensor_of_unknown_dtype() -> None:
         extract_model(model, ["a"], ["y"])
 
 
+def test_refuses_a_tensor_of_unknown_rank() -> None:
+    model = model_of("""<ir_version: 8, opset_import: ["" : 13]>
+        g (float[2,3] x, int64[n] sizes) => (float y) { a = Reshape (x, sizes)  y = Exp (a) }""")
+    with pytest.raises(PreconditionError, match="number of dimensions of a"):
+        extract_model(model, ["a"], ["y"])
+
+
 def test_a_part_without_inputs_is_made_of_constants() -> None:
     model = model_of("""<ir_version: 8, opset_import: ["" : 13]>
         g (float[2] x) => (float[2] y) <float[2] w = {1,2}> { a = Exp (w)  y = Add (a, x) }""")
