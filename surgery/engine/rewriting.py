@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from graphopt.core.artefacts import Artefact
 from graphopt.core.files import check_output, sha256_of
+from graphopt.core.garbage import rarely_collected
 from graphopt.core.lineage import recipe_of
 from graphopt.core.onnx_files import atomic_model, checker, input_specs, output_specs
 from graphopt.core.tensors import TensorSpec
@@ -70,6 +71,7 @@ def rewrite_file(
         return _dry_run(source, plan, progress, started)
     check_output(output, force=force, inputs=(source,))
     with contextlib.ExitStack() as stack:
+        stack.enter_context(rarely_collected())
         # Both start while the passes run, and are there when they are needed.
         check = stack.enter_context(checker())
         runs = stack.enter_context(runner()) if verify is not Verify.OFF else None

@@ -6,24 +6,32 @@ there. So a pass need not know about lineage at all, only keep the names of valu
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 import onnx_ir as ir
 
-from graphopt.core.lineage import node_label, origins_of, stamp_node
+from graphopt.core.lineage import inherited_origins, node_label, stamp_node
 from graphopt.surgery.engine.walking import all_graphs, with_subgraphs
 
 _Name = tuple[int, str]
 """A value: number of its scope (0 the main graph and its subgraphs, then the functions), name."""
 _Key = tuple[int, str, str, tuple[str, ...]]
 """A node that is the same in a rebuilt model: scope, domain and operator, name, outputs."""
+_NONE: dict[str, str] = {}
+"""Shared by the many nodes without metadata; never written to."""
 
 
-@dataclass(frozen=True)
-class _Old:
+class _Old(NamedTuple):
     order: int
-    origins: tuple[str, ...]
+    key: _Key
     inputs: tuple[str, ...]
     metadata: dict[str, str]
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        _, _, name, outputs = self.key
+        return inherited_origins(self.metadata) or (name or next(filter(None, outputs), ""),)
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,18 @@ class Snapshot:
     """The nodes of a model before a pass; holds no weights."""
 
     nodes: dict[ir.Node, _Old] = field(default_factory=dict)
-    producers: dict[_Name, _Old] = field(default_factory=dict)
-    keys: dict[_Key, _Old] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def keys(self) -> dict[_Key, _Old]:
+        """The nodes by what they are in a rebuilt model."""
+        return {old.key: old for old in self.nodes.values()}
+
+    @cached_property
+    def producers(self) -> dict[_Name, _Old]:
+        """The nodes by what they made."""
+        return {(old.key[0], name): old for old in self.nodes.values() for name in old.key[3] if name}
 
 
 def take_snapshot(model: ir.Model) -> Snapshot:
@@ -44,21 +60,17 @@ def take_snapshot(model: ir.Model) -> Snapshot:
         metadata=dict(model.metadata_props),
     )
     for scope, node in _scoped_nodes(model):
-        inputs = tuple(value.name or "" if value is not None else "" for value in node.inputs)
-        old = _Old(len(snapshot.nodes), origins_of(node), inputs, dict(node.metadata_props))
-        snapshot.nodes[node] = old
-        snapshot.keys[_key(scope, node)] = old
-        for value in node.outputs:
-            if value.name:
-                snapshot.producers[scope, value.name] = old
+        inputs = tuple([value.name or "" if value is not None else "" for value in node.inputs])
+        metadata = dict(node.metadata_props) if node.metadata_props else _NONE
+        snapshot.nodes[node] = _Old(len(snapshot.nodes), _key(scope, node), inputs, metadata)
     return snapshot
 
 
 def stamp_new_nodes(before: Snapshot, model: ir.Model, pass_name: str) -> None:
     """Write pass and origin on every node that was not there before; in place or rebuilt."""
-    here = _names_now(model)
     new = [(scope, node) for scope, node in _scoped_nodes(model) if node not in before.nodes]
     fresh = [(scope, node) for scope, node in new if not _carry_over(before, scope, node)]
+    here = _names_now(model) if fresh else set()
     found: dict[ir.Node, dict[str, int]] = {}
     # Backwards: a node with fresh output names stands for what its consumers stand for.
     for scope, node in reversed(fresh):
@@ -93,8 +105,9 @@ def _names_now(model: ir.Model) -> set[_Name]:
 
 
 def _key(scope: int, node: ir.Node) -> _Key:
-    outputs = tuple(value.name or "" for value in node.outputs)
-    return scope, f"{node.domain}:{node.op_type}", node.name or "", outputs
+    outputs = tuple([value.name or "" for value in node.outputs])
+    operator = f"{node.domain}:{node.op_type}" if node.domain else node.op_type
+    return scope, operator, node.name or "", outputs
 
 
 def _carry_over(before: Snapshot, scope: int, node: ir.Node) -> bool:

@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from graphopt.core._onnx_wire import LARGE_BYTES, Piece, References, put_back
+from graphopt.core._proto_checks import nbytes_of
 from graphopt.core.errors import InvalidModelError
 
 PROTOBUF_LIMIT = (1 << 31) - 1
@@ -172,6 +173,8 @@ def _is_payload(tensor: ir.TensorProtocol) -> bool:
     # A foreign reference must never be saved as one, however small.
     if isinstance(tensor, ir.ExternalTensor):
         return True
+    if isinstance(tensor, ir.TensorProtoTensor):  # most of them: its own nbytes makes a Shape each time
+        return nbytes_of(tensor.raw, tensor.name) > LARGE_BYTES
     return tensor.dtype is not ir.DataType.STRING and tensor.nbytes > LARGE_BYTES
 
 

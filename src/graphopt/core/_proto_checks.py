@@ -25,6 +25,11 @@ _TYPED_FIELDS: Mapping[int, tuple[str, float]] = {
     _T.STRING: ("string_data", 1),
 }
 _PER_BYTE = {"UINT4": 0.5, "INT4": 0.5, "FLOAT4E2M1": 0.5, "UINT2": 0.25, "INT2": 0.25}
+_BITS = {
+    dtype.value: 0 if dtype is ir.DataType.STRING else int(dtype.bitwidth)
+    for dtype in ir.DataType
+    if dtype is not ir.DataType.UNDEFINED
+}
 _DATA_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -119,18 +124,18 @@ def _check_tensor(
     tensor: onnx.TensorProto, where: str, check_external: Callable[[onnx.TensorProto], None]
 ) -> None:
     what = f"tensor {tensor.name!r} of {where}"
-    nbytes_of(tensor, what)
+    nbytes = nbytes_of(tensor, what)
     if tensor.HasField("segment"):
         raise InvalidModelError(f"{what} is stored in segments, which no tool reads; export the model again")
-    stored = [name for name in _DATA_FIELDS if len(getattr(tensor, name))]
     raw = tensor.HasField("raw_data")
+    stored = [name for name in _DATA_FIELDS if len(getattr(tensor, name))]
     external = tensor.data_location == _T.EXTERNAL
     if external + raw + len(stored) > 1:
         raise InvalidModelError(f"{what} has its data in several places; export the model again")
     if external:
         check_external(tensor)
     elif raw:
-        check_size(what, len(tensor.raw_data), nbytes_of(tensor, what), "bytes")
+        check_size(what, len(tensor.raw_data), nbytes, "bytes")
     else:
         name, per_element = _typed_field(tensor.data_type)
         entries = len(getattr(tensor, stored[0])) if stored else 0
@@ -147,17 +152,14 @@ def nbytes_of(tensor: onnx.TensorProto, what: str) -> int:
     Raises:
         InvalidModelError: there is no such dtype, or a negative dim.
     """
-    if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > _MAX_ELEMENTS:
-        raise InvalidModelError(f"{what} has the impossible shape {list(tensor.dims)}; the file is damaged")
-    try:
-        dtype = ir.DataType(tensor.data_type)
-    except ValueError:
-        dtype = ir.DataType.UNDEFINED
-    if dtype is ir.DataType.UNDEFINED:
+    dims = list(tensor.dims)
+    elements: int = math.prod(dims)
+    if elements > _MAX_ELEMENTS or (dims and min(dims) < 0):
+        raise InvalidModelError(f"{what} has the impossible shape {dims}; the file is damaged")
+    bits = _BITS.get(tensor.data_type)
+    if bits is None:
         raise InvalidModelError(f"{what} has the unknown data type {tensor.data_type}; the file is damaged")
-    if dtype is ir.DataType.STRING:
-        return 0
-    return -(-math.prod(int(dim) for dim in tensor.dims) * int(dtype.bitwidth) // 8)
+    return -(-elements * bits // 8)
 
 
 def _typed_field(data_type: int) -> tuple[str, float]:

@@ -48,7 +48,13 @@ def node_label(node: ir.Node) -> str:
 
 def origins_of(node: ir.Node) -> tuple[str, ...]:
     """Return the raw nodes a node stands for: those it inherited, else itself."""
-    return tuple(_json_list(node.metadata_props.get(NODE_ORIGIN, ""))) or (node_label(node),)
+    return inherited_origins(node.metadata_props) or (node_label(node),)
+
+
+def inherited_origins(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the raw nodes that a node's metadata names; empty for a raw node."""
+    text = metadata.get(NODE_ORIGIN, "")
+    return tuple(_json_list(text)) if text else ()
 
 
 def stamp_node(node: ir.Node, pass_name: str, origins: Iterable[str]) -> None:

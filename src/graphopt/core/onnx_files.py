@@ -21,6 +21,7 @@ from graphopt.core._onnx_writing import PROTOBUF_LIMIT, layout, to_proto
 from graphopt.core._proto_checks import check_proto
 from graphopt.core.errors import InvalidModelError
 from graphopt.core.external_data import DataFiles
+from graphopt.core.garbage import rarely_collected
 from graphopt.core.tensors import Dim, TensorSpec
 
 __all__ = [
@@ -59,8 +60,9 @@ def load_model(path: Path, *, max_bytes: int = _MAX_BYTES) -> ir.Model:
         InvalidModelError: the file is missing, unreadable, damaged, no ONNX model, larger than the
             budget, or refers to data that it must not refer to.
     """
-    model = ModelReader(open_model(path), DataFiles(path), max_bytes).read()
-    return _completed(model, str(path))
+    with rarely_collected():
+        model = ModelReader(open_model(path), DataFiles(path), max_bytes).read()
+        return _completed(model, str(path))
 
 
 def from_proto(proto: onnx.ModelProto) -> ir.Model:
