@@ -1,0 +1,120 @@
+"""Fold ``y * factor + shift`` per output channel into the weight and bias of a layer before it."""
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphopt.surgery.derived_tensors import derive, sizes_of
+from graphopt.surgery.graph_edits import add_constant
+from graphopt.surgery.graph_queries import (
+    attribute_int,
+    constant_of,
+    constant_tensor,
+    has_attribute_references,
+    input_of,
+    is_op,
+    label,
+    used_elsewhere,
+)
+
+Floats = NDArray[np.float64]
+
+LAYERS = ("Conv", "ConvTranspose", "Gemm")
+
+
+def why_not_folded(layer: ir.Node, node: ir.Node) -> str | None:
+    """Return why the affine map that ``node`` applies cannot go into ``layer`` (a clause), or None."""
+    if has_attribute_references(node) or has_attribute_references(layer):
+        return "an attribute comes from the caller of its function"
+    if constant_tensor(layer.inputs[1]) is None:
+        return f"the weight of {label(layer)} is computed at run time"
+    if input_of(layer, 2) is not None and constant_tensor(input_of(layer, 2)) is None:
+        return f"the bias of {label(layer)} is computed at run time"
+    if layer.graph is not node.graph:
+        return f"{label(layer)} is in another graph"
+    return used_elsewhere(layer.outputs[0], node)
+
+
+def why_not_these_numbers(layer: ir.Node, factor: Floats, shift: Floats) -> str | None:
+    """Return why these numbers, one per channel, do not fit the layer (a clause), or None."""
+    weight, bias = constant_tensor(layer.inputs[1]), constant_tensor(input_of(layer, 2))
+    if weight is None:
+        return "its weight is computed at run time"
+    if channels_of(layer, weight) != len(factor):
+        return f"it has {len(factor)} channels, {label(layer)} makes {channels_of(layer, weight)}"
+    if bias is not None and not _is_per_channel(bias, len(factor)):
+        return f"the bias of {label(layer)} has shape {sizes_of(bias)}, not one value per channel"
+    if weight.dtype == ir.DataType.FLOAT16:
+        largest = np.abs(weight.numpy().astype(np.float64) * _rows(layer, weight, factor)).max(initial=0.0)
+        if not max(largest, np.abs(shift).max(initial=0.0)) <= np.finfo(np.float16).max:
+            return "the fused weight or bias exceeds the range of float16"
+    return None
+
+
+def fold_into(model: ir.Model, layer: ir.Node, factor: Floats, shift: Floats, stem: str) -> list[ir.Value]:
+    """Give the layer its own new weight and bias; return the old ones, which may be unread now.
+
+    Args:
+        model: holds ``layer``.
+        layer: ``Conv``, ``ConvTranspose`` or ``Gemm`` that ``why_not_folded`` lets pass.
+        factor: [channels].
+        shift: [channels].
+        stem: start of the new names.
+    """
+    weight, bias = constant_tensor(layer.inputs[1]), constant_of(input_of(layer, 2))
+    if weight is None:
+        raise ValueError(f"the weight of {label(layer)} is computed at run time")
+    replaced = [value for value in layer.inputs[1:3] if value is not None]
+    beta = layer.attributes.get_float("beta", 1.0) if is_op(layer, "Gemm") else 1.0
+    start = np.zeros(len(factor)) if bias is None else beta * bias.astype(np.float64).reshape(-1)
+    new_bias = (start * factor + shift).astype(weight.dtype.numpy())
+    inputs = [
+        layer.inputs[0],
+        add_constant(model, layer, _scaled(layer, weight, factor), f"{stem}.weight"),
+        add_constant(model, layer, new_bias, f"{stem}.bias"),
+    ]
+    layer.resize_inputs(3)
+    for index, value in enumerate(inputs):
+        layer.replace_input_with(index, value)
+    layer.attributes.pop("beta", None)
+    return replaced
+
+
+def channels_of(layer: ir.Node, weight: ir.TensorProtocol) -> int:
+    """Return how many channels a layer makes."""
+    sizes = sizes_of(weight)
+    if is_op(layer, "Conv"):
+        return sizes[0]
+    if is_op(layer, "ConvTranspose"):
+        return sizes[1] * attribute_int(layer, "group", 1)
+    return sizes[0] if attribute_int(layer, "transB", 0) else sizes[1]
+
+
+def _is_per_channel(bias: ir.TensorProtocol, channels: int) -> bool:
+    sizes = sizes_of(bias)
+    return bias.size == 1 or (sizes[-1:] == [channels] and bias.size == channels)
+
+
+def _scaled(layer: ir.Node, weight: ir.TensorProtocol, factor: Floats) -> ir.LazyTensor:
+    # Computed when it is written or read: the fused weights of a large model never lie in memory together.
+    rows = _rows(layer, weight, factor)
+
+    def multiplied(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        # In float64, piece by piece: no copy of the whole weight in that type.
+        product = np.empty_like(array)
+        np.multiply(array, rows, out=product, dtype=np.float64, casting="unsafe")
+        return product
+
+    return derive(weight, multiplied, sizes_of(weight))
+
+
+def _rows(layer: ir.Node, weight: ir.TensorProtocol, factor: Floats) -> Floats:
+    """Return the factors in a shape that broadcasts over the weight."""
+    sizes = sizes_of(weight)
+    if is_op(layer, "Conv"):
+        return factor.reshape(-1, *[1] * (len(sizes) - 1))
+    if is_op(layer, "ConvTranspose"):  # [in, out / group, ...]: each group of inputs has its own outputs
+        group = attribute_int(layer, "group", 1)
+        per_input = factor.reshape(group, 1, sizes[1]).repeat(sizes[0] // group, axis=1)
+        return per_input.reshape(sizes[0], sizes[1], *[1] * (len(sizes) - 2))
+    return factor.reshape(-1, 1) if attribute_int(layer, "transB", 0) else factor.reshape(1, -1)
