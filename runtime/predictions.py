@@ -6,18 +6,21 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 
 from graphopt.core.errors import DatasetError, UsageError
 from graphopt.core.files import atomic_file
+from graphopt.core.mapped import blocks
 from graphopt.core.preprocessing import Step
 from graphopt.core.session import Session
 from graphopt.core.tensors import Array, Dim, TensorSpec
+from graphopt.runtime.prediction_files import read_npz, write_npz
 from graphopt.runtime.preprocess import preprocess
+from graphopt.runtime.row_spool import RowSpool
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in total)."""
@@ -29,7 +32,10 @@ _AHEAD = 2
 """Batches that are preprocessed while one runs."""
 
 _SAVE_EVERY = 30.0
-"""Seconds between two saves of unfinished predictions."""
+"""Seconds between two saves of unfinished predictions, at least."""
+
+_SAVE_SHARE = 50
+"""How much longer than a save the time to the next one is: large outputs take seconds to save."""
 
 _HEADER = "__predictions__"
 
@@ -61,6 +67,8 @@ class Samples(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
     """What one model said about the samples of one data set.
+
+    Large outputs may be mapped from a file: walk them with ``core.mapped.blocks``.
 
     Attributes:
         names: of the samples, in the order of the rows.
@@ -103,22 +111,22 @@ class Predictions:
             "steps": self.steps,
         }
         # Arrays are numbered in the archive: output names may hold characters that a zip entry must not.
-        arrays: dict[str, Any] = {f"output_{i}": value for i, value in enumerate(self.outputs.values())}
+        arrays: dict[str, Array] = {f"output_{i}": value for i, value in enumerate(self.outputs.values())}
         arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), np.uint8)
         with atomic_file(path, force=True) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)
+            write_npz(stream, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote; large outputs stay in the file until they are used.
 
         Raises:
             DatasetError: the file is missing, damaged or something else.
         """
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                header = json.loads(archive[_HEADER].tobytes())
-                outputs = {name: archive[f"output_{i}"] for i, name in enumerate(header["outputs"])}
+            arrays = read_npz(path)
+            header = json.loads(arrays[_HEADER].tobytes())
+            outputs = {name: arrays[f"output_{i}"] for i, name in enumerate(header["outputs"])}
             return cls(
                 names=tuple(header["names"]),
                 outputs=outputs,
@@ -180,60 +188,61 @@ def predict(
     if len(set(names)) != len(names):
         raise DatasetError("the data set repeats sample names; predictions could not be matched to labels")
     resumable = store if store is not None and model_sha256 and data_digest else None
-    done = _Partial(model_sha256, data_digest, repr(tuple(steps)))
-    if resumable is not None and resumable.is_file():
-        done.take_up(resumable, names, runner.output_names)
-    saved = time.monotonic()
-    try:
-        for chunk_names, outputs in runner.run(listed, start=len(done.names)):
-            done.add(chunk_names, outputs)
-            if on_progress is not None:
-                on_progress(len(done.names), len(names))
-            if resumable is not None and time.monotonic() - saved > _SAVE_EVERY:
-                done.finish().save(resumable)
-                saved = time.monotonic()
-    finally:
-        # Also after Ctrl-C or a broken image: what is done need not run again.
-        if store is not None and done.names and (resumable is not None or len(done.names) == len(names)):
-            done.finish().save(store)
-    return done.finish()
+    kept = _Kept(model_sha256, data_digest, repr(tuple(steps)))
+    earlier = kept.find(resumable, names, runner.output_names) if resumable is not None else None
+    if earlier is not None and len(earlier) == len(names):
+        return earlier
+    with RowSpool(store.parent if store is not None else None) as spool:
+        if earlier is not None:
+            for _, rows in blocks(tuple(earlier.outputs.values())):
+                spool.append(dict(zip(earlier.outputs, rows, strict=True)))
+        due = time.monotonic() + _SAVE_EVERY
+        try:
+            for outputs in runner.run(listed, start=len(spool)):
+                spool.append(outputs)
+                if on_progress is not None:
+                    on_progress(len(spool), len(names))
+                if resumable is not None and time.monotonic() > due:
+                    before = time.monotonic()
+                    kept.predictions(names, spool).save(resumable)
+                    now = time.monotonic()
+                    due = now + max(_SAVE_EVERY, _SAVE_SHARE * (now - before))
+        finally:
+            # Also after Ctrl-C or a broken image: what is done need not run again.
+            if store is not None and len(spool) and (resumable is not None or len(spool) == len(names)):
+                kept.predictions(names, spool).save(store)
+        return kept.predictions(names, spool)
 
 
-@dataclass
-class _Partial:
+@dataclass(frozen=True)
+class _Kept:
+    """Whose predictions a file keeps."""
+
     model_sha256: str
     data_digest: str
     steps: str
-    names: list[str] = field(default_factory=list)
-    parts: dict[str, list[Array]] = field(default_factory=dict)
 
-    def take_up(self, path: Path, names: tuple[str, ...], outputs: set[str]) -> None:
-        """Start from what an interrupted call left, if it is of the same everything."""
+    def find(self, path: Path, names: tuple[str, ...], outputs: set[str]) -> Predictions | None:
+        """Return what an interrupted call left, if it is of the same everything."""
+        if not path.is_file():
+            return None
         try:
             found = Predictions.load(path)
         except DatasetError as error:
             _log.warning("%s", error)
-            return
+            return None
         same = (found.model_sha256, found.data_digest, found.steps) == (
             self.model_sha256,
             self.data_digest,
             self.steps,
         )
-        if same and found.names == names[: len(found)] and set(found.outputs) == outputs:
-            self.add(found.names, found.outputs)
+        fits = same and found.names == names[: len(found)] and set(found.outputs) == outputs
+        return found if fits else None
 
-    def add(self, names: Sequence[str], outputs: Mapping[str, Array]) -> None:
-        self.names.extend(names)
-        for name, value in outputs.items():
-            self.parts.setdefault(name, []).append(value)
-
-    def finish(self) -> Predictions:
-        # Parts are merged in place, so that repeated saves do not hold everything twice.
-        for name, parts in self.parts.items():
-            self.parts[name] = [_stack(name, parts)]
+    def predictions(self, names: tuple[str, ...], spool: RowSpool) -> Predictions:
         return Predictions(
-            names=tuple(self.names),
-            outputs={name: parts[0] for name, parts in self.parts.items()},
+            names=names[: len(spool)],
+            outputs=spool.outputs(),
             model_sha256=self.model_sha256,
             data_digest=self.data_digest,
             steps=self.steps,
@@ -265,7 +274,7 @@ class _Runner:
     def output_names(self) -> set[str]:
         return {spec.name for spec in self._session.outputs}
 
-    def run(self, samples: Sequence[Sample], *, start: int) -> Iterator[tuple[list[str], dict[str, Array]]]:
+    def run(self, samples: Sequence[Sample], *, start: int) -> Iterator[dict[str, Array]]:
         chunks = [samples[i : i + self.batch] for i in range(start, len(samples), self.batch)]
         with ThreadPoolExecutor(1, thread_name_prefix="preprocess") as pool:
             waiting: list[Future[Array]] = []
@@ -275,7 +284,7 @@ class _Runner:
                         waiting.append(pool.submit(self._prepare, chunks[index + len(waiting)]))
                     fed = waiting.pop(0).result()
                     values = self._session.run({self._input.name: fed})
-                    yield [sample.name for sample in chunk], self._per_sample(values, len(fed), len(chunk))
+                    yield self._per_sample(values, len(fed), len(chunk))
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -305,12 +314,3 @@ def _is_batched(spec: TensorSpec, value: Array, batch_dim: Dim, fed: int) -> boo
             "apart; run the model with a batch of 1"
         )
     return batched
-
-
-def _stack(name: str, parts: list[Array]) -> Array:
-    if len({part.shape[1:] for part in parts}) > 1:
-        shapes = sorted({str(list(part.shape[1:])) for part in parts})
-        raise UsageError(
-            f"output {name} changes its shape between samples ({', '.join(shapes)}); pin it first"
-        )
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -17,6 +17,7 @@ import numpy as np
 from graphopt.core.errors import DatasetError, UsageError
 from graphopt.core.tensors import Array, TensorSpec
 from graphopt.runtime.predictions import Predictions, Progress
+from graphopt.runtime.row_spool import RowSpool
 
 _RESULT = re.compile(r"(?P<stem>.+?)(?:_output)?_(?P<k>\d+)\.(?P<kind>bin|txt|npy)", re.IGNORECASE)
 _DEVICE_FOLDER = re.compile(r"(dumpOutput_)?device_?\d+")
@@ -95,13 +96,17 @@ def read_results(
         binding = _binding_by_content(expected, numbers, ordered, in_model_order=in_model_order)
     # The first image tells the precision of all: another one half its size was cut short.
     stored = [item.stored_as(ordered[0][number]) for item, number in zip(expected, binding, strict=True)]
-    values: dict[str, list[Array]] = {item.name: [] for item in expected}
-    for done, sample in enumerate(ordered, start=1):
-        for item, number, dtype in zip(expected, binding, stored, strict=True):
-            values[item.name].append(_load(sample[number], item, dtype))
-        if on_progress is not None:
-            on_progress(done, len(ordered))
-    return Predictions(names=tuple(stems), outputs={name: np.stack(rows) for name, rows in values.items()})
+    with RowSpool() as spool:
+        for done, sample in enumerate(ordered, start=1):
+            spool.append(
+                {
+                    item.name: _load(sample[number], item, dtype)[np.newaxis]
+                    for item, number, dtype in zip(expected, binding, stored, strict=True)
+                }
+            )
+            if on_progress is not None:
+                on_progress(done, len(ordered))
+        return Predictions(names=tuple(stems), outputs=spool.outputs())
 
 
 def _expected(spec: TensorSpec, batch: int) -> _Expected:

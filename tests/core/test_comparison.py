@@ -13,6 +13,7 @@ from graphopt.core.comparison import (
     TensorComparison,
     Tolerance,
     compare_outputs,
+    compare_rows,
     compare_tensor,
     merge_samples,
 )
@@ -248,3 +249,43 @@ class TestOutputs:
 
     def test_no_sample_gives_no_result(self) -> None:
         assert merge_samples([]) == ()
+
+
+def _rows(seed: int = 7) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(seed).standard_normal((6, 3, 5)).astype(np.float32)}
+
+
+@pytest.mark.parametrize("block_bytes", [1, 150, 10**6])
+def test_rows_compared_in_blocks_find_the_same_element(block_bytes: int) -> None:
+    changed = {"x": _rows()["x"].copy()}
+    changed["x"][4, 1, 2] += 0.5
+    tolerance = Tolerance(atol=1e-3, rtol=0, why="test")
+    (found,) = compare_rows(_rows(), changed, tolerance, block_bytes=block_bytes)
+    (whole,) = compare_outputs(_rows(), changed, tolerance)
+    assert (found.outcome, found.worst) == (Outcome.VALUES, (4, 1, 2)) == (whole.outcome, whole.worst)
+    assert found.max_abs == whole.max_abs
+    assert ("in rows 4 to 4" in found.detail) == (block_bytes == 1)
+    (same,) = compare_rows(_rows(), _rows(), tolerance, block_bytes=block_bytes)
+    assert same.passed
+
+
+def test_rows_that_are_missing_of_another_shape_or_none_fail() -> None:
+    tolerance = Tolerance(atol=1, rtol=0, why="test")
+    rows = _rows()
+    outcomes = {
+        item.name: item.outcome
+        for item in compare_rows(
+            {"gone": rows["x"], "short": rows["x"], "none": rows["x"][:0]},
+            {"new": rows["x"], "short": rows["x"][:2], "none": rows["x"][:0]},
+            tolerance,
+        )
+    }
+    assert outcomes == {
+        "gone": Outcome.MISSING,
+        "short": Outcome.SHAPE,
+        "none": Outcome.EMPTY,
+        "new": Outcome.MISSING,
+    }
+    broken = {"x": rows["x"].copy()}
+    broken["x"][5, 0, 0] = np.nan
+    assert compare_rows(rows, broken, tolerance, block_bytes=1)[0].outcome is Outcome.NOT_FINITE

@@ -272,3 +272,36 @@ def test_rows_and_names_must_agree() -> None:
         Predictions(names=("a",), outputs={"x": np.zeros((2, 3))})
     with pytest.raises(DatasetError, match="names repeat"):
         Predictions(names=("a", "a"), outputs={"x": np.zeros((2, 3))})
+
+
+def test_a_store_that_is_complete_is_not_written_again(
+    peta_folder: Path, steps: tuple[Step, ...], tmp_path: Path
+) -> None:
+    dataset, store = PetaDataset(peta_folder), tmp_path / "kept.npz"
+    kept: dict[str, Any] = {"store": store, "model_sha256": "m", "data_digest": "d"}
+    predict(_sums(2), dataset, steps, **kept)
+    before = store.stat().st_mtime_ns, store.stat().st_ino
+    predict(_sums(2), dataset, steps, **kept)
+    assert (store.stat().st_mtime_ns, store.stat().st_ino) == before
+
+
+def test_unfinished_predictions_are_saved_now_and_then(
+    peta_folder: Path, steps: tuple[Step, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphopt.runtime.predictions._SAVE_EVERY", 0.0)
+    monkeypatch.setattr("graphopt.runtime.predictions._SAVE_SHARE", 0)
+    store, seen = tmp_path / "kept.npz", []
+
+    def look(done: int, _: int) -> None:
+        seen.append((done, len(Predictions.load(store)) if store.is_file() else 0))
+
+    predict(
+        _sums(2),
+        PetaDataset(peta_folder),
+        steps,
+        store=store,
+        model_sha256="m",
+        data_digest="d",
+        on_progress=look,
+    )
+    assert seen == [(2, 0), (4, 2), (5, 4)]

@@ -7,12 +7,13 @@ values to be ignored.
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graphopt.core.mapped import BLOCK_BYTES, blocks
 from graphopt.core.tensors import Array
 
 
@@ -130,7 +131,7 @@ def compare_outputs(
     reference: Mapping[str, Array], candidate: Mapping[str, Array], tolerance: Tolerance
 ) -> tuple[TensorComparison, ...]:
     """Compare two sets of named outputs; a tensor only one side has is MISSING."""
-    results = []
+    results: list[TensorComparison] = []
     for name in [*reference, *(name for name in candidate if name not in reference)]:
         if name not in candidate:
             detail = "the candidate lacks this output"
@@ -140,6 +141,47 @@ def compare_outputs(
             results.append(TensorComparison(name=name, outcome=Outcome.MISSING, detail=detail))
         else:
             results.append(compare_tensor(name, reference[name], candidate[name], tolerance))
+    return tuple(results)
+
+
+def compare_rows(
+    reference: Mapping[str, Array],
+    candidate: Mapping[str, Array],
+    tolerance: Tolerance,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+) -> tuple[TensorComparison, ...]:
+    """Compare two sets of outputs over many samples, a block of rows at a time.
+
+    Little memory is needed however large the outputs are. What is measured against a whole tensor
+    (``peak``, cosine) is measured in each block; up to ``block_bytes`` an output is one block.
+
+    Args:
+        reference: by name; axis 0 is the sample.
+        candidate: as ``reference``.
+        tolerance: as ``compare_tensor``.
+        block_bytes: of an output in memory at a time.
+    """
+    results: list[TensorComparison] = []
+    for name in [*reference, *(name for name in candidate if name not in reference)]:
+        pair = [side[name] for side in (reference, candidate) if name in side]
+        if len(pair) < 2 or pair[0].shape != pair[1].shape or 0 in pair[0].shape:
+            left_side, right_side = (
+                {name: side[name]} if name in side else {} for side in (reference, candidate)
+            )
+            results += compare_outputs(left_side, right_side, tolerance)
+            continue
+        parts: list[tuple[TensorComparison, ...]] = []
+        for part, (left, right) in blocks(pair, block_bytes=block_bytes):
+            found = compare_tensor(name, left, right, tolerance)
+            if part.start and found.worst is not None:
+                found = replace(
+                    found,
+                    worst=(found.worst[0] + part.start, *found.worst[1:]),
+                    detail=found.detail and f"in rows {part.start} to {part.stop - 1}, {found.detail}",
+                )
+            parts.append((found,))
+        results += merge_samples(parts)
     return tuple(results)
 
 

@@ -2,7 +2,7 @@
 
 import mmap
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -11,15 +11,18 @@ from graphopt.core.tensors import Array
 BLOCK_BYTES = 1 << 24
 """How much of each array is in memory at once when one is walked."""
 
+IN_MEMORY = 1 << 26
+"""Bytes up to which an array of a file is rather read than mapped."""
 
-def map_array(stream: BinaryIO, *, dtype: Any, shape: tuple[int, ...], offset: int) -> Array:
+
+def map_array(descriptor: int, *, dtype: Any, shape: tuple[int, ...], offset: int) -> Array:
     """Map an array of a file, read-only; the file may be closed or unlinked afterwards.
 
     Args:
-        stream: an open file, at least as long as the array reaches.
+        descriptor: of an open file.
         dtype: of the elements.
         shape: of the array.
-        offset: of its first byte.
+        offset: of its first byte in the file.
 
     Raises:
         ValueError: the file is too short.
@@ -28,12 +31,9 @@ def map_array(stream: BinaryIO, *, dtype: Any, shape: tuple[int, ...], offset: i
     size = int(np.prod(shape, dtype=np.int64)) * wanted.itemsize
     if size == 0:
         return np.empty(shape, wanted)
-    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if offset + size > len(content):
-            raise ValueError(f"the file has {len(content)} bytes, the array reaches to {offset + size}")
-    # The start of a map lies on a page; arrays need not.
+    # A map starts on a page; arrays need not.
     start = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    content = mmap.mmap(stream.fileno(), offset - start + size, access=mmap.ACCESS_READ, offset=start)
+    content = mmap.mmap(descriptor, offset - start + size, access=mmap.ACCESS_READ, offset=start)
     return np.ndarray(shape, wanted, buffer=content, offset=offset - start)
 
 

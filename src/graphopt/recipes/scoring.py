@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.core.comparison import TensorComparison, compare_outputs
+from graphopt.core.comparison import TensorComparison, compare_rows
 from graphopt.core.errors import DatasetError
 from graphopt.core.files import sha256_of
+from graphopt.core.mapped import blocks
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
 from graphopt.core.session import Session
 from graphopt.core.tensors import Array
@@ -157,7 +158,7 @@ class Scorer:
         def work() -> Mapping[str, Any]:
             with stage.open(optimize=optimize) as session:
                 if self._dataset is not None:
-                    predictions = predict(
+                    predict(
                         session,
                         self._dataset,
                         self.recipe.preprocessing,
@@ -168,8 +169,7 @@ class Scorer:
                     )
                 else:
                     assert self._feeds is not None
-                    predictions = _predict_feeds(session, self._feeds)
-            predictions.save(self.folder.path(relative))
+                    _predict_feeds(session, self._feeds).save(self.folder.path(relative))
             return {}
 
         record = self.folder.stage(f"predict-{label}", depends, work, outputs=(relative,))
@@ -233,7 +233,7 @@ class Scorer:
         with parse_stage(str(model), recipe_name=self.recipe.name).open() as session:
             got = predict(session, chosen, self.recipe.preprocessing)
         reference = _first(self.by_label["rewritten"].predictions, got.names)
-        compared = compare_outputs(reference.outputs, got.outputs, self.recipe.tolerance)
+        compared = compare_rows(reference.outputs, got.outputs, self.recipe.tolerance)
         task = self.recipe.needed_task("comparing decisions")
         flips, decisions = task.flips(reference, got)
         errors = [item.max_abs for item in compared if item.max_abs is not None]
@@ -255,19 +255,22 @@ def _compare(reference: Scored, candidate: Scored, recipe: Recipe) -> TensorComp
     if reference.predictions is None or candidate.predictions is None:
         return None
     aligned = _first(candidate.predictions, reference.predictions.names)
-    compared = compare_outputs(reference.predictions.outputs, aligned.outputs, recipe.tolerance)
+    compared = compare_rows(reference.predictions.outputs, aligned.outputs, recipe.tolerance)
     # A tensor that is missing or has another shape is worse than any number.
     return max(compared, key=lambda item: (not item.passed, item.margin is None, item.margin or 0.0))
 
 
 def _first(predictions: Predictions | None, names: tuple[str, ...]) -> Predictions:
-    """Return the rows of ``names``, in that order."""
+    """Return the rows of ``names``, in that order; a run of rows is not copied."""
     assert predictions is not None
     place = {name: i for i, name in enumerate(predictions.names)}
     missing = [name for name in names if name not in place]
     if missing:
         raise DatasetError(f"{len(missing)} samples have no prediction, first {missing[:3]}")
-    rows = np.array([place[name] for name in names])
+    numbers = [place[name] for name in names]
+    start = numbers[0] if numbers else 0
+    together = numbers == list(range(start, start + len(numbers)))
+    rows: Any = slice(start, start + len(numbers)) if together else np.array(numbers)
     return Predictions(
         names=names, outputs={name: values[rows] for name, values in predictions.outputs.items()}
     )
@@ -292,7 +295,9 @@ def _digest(predictions: Predictions) -> str:
     """Return the sha256 of what was read: names and raw rows, in order."""
     digest = hashlib.sha256("\n".join(predictions.names).encode())
     for name, rows in sorted(predictions.outputs.items()):
-        digest.update(name.encode() + np.ascontiguousarray(rows).tobytes())
+        digest.update(name.encode())
+        for _, (block,) in blocks([rows]):
+            digest.update(block.tobytes())
     return digest.hexdigest()
 
 
