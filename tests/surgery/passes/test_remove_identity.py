@@ -40,7 +40,7 @@ def test_what_returns_its_input_goes(rewrite: Rewrite, body: str) -> None:
         "{ a = Cast <to = 10> (x) y = Cast <to = 1> (a) }",
         "{ a = Transpose <perm = [0, 2, 1]> (x) y = Transpose <perm = [0, 2, 1]> (a) }",
         "{ a = Transpose (x) y = Transpose (a) }",
-        "<int64[2] s = {3, 5}, int64[3] t = {1, 3, 5}> { a = Reshape (x, s) y = Reshape (a, t) }",
+        "<int64[3] t = {5, 3, 1}> { a = Reshape (x, t) b = Relu (a) y = Transpose (b) }",
         "{ a = Concat <axis = 0> (x, x) y = ReduceMax <axes = [0], keepdims = 1> (a) }",
     ],
 )
@@ -121,4 +121,37 @@ def test_the_default_axes_of_flatten_count(rewrite: Rewrite) -> None:
         g (float[3,5] x) => (float[3,5] y) { a = Flatten (x) y = Relu (a) }"""
     result = rewrite(text, RemoveIdentity())
     assert result.ops == ["Relu"]
+    result.assert_same()
+
+
+RESHAPED = """<ir_version: 8, opset_import: ["" : 14]>
+    g (float[2,3,5] x) => (float[a,b] y)
+    <int64[2] full = {-1, 2}, int64[3] copying = {0, 5, 3}, int64[1] first = {0}>
+    { BODY }"""
+TURNED = "t = Transpose <perm = [2,1,0]> (x) s = Shape (t) a = Reshape (x, s)"
+
+
+@pytest.mark.parametrize(
+    "first", [TURNED, "a = Flatten (x)", "a = Unsqueeze (x, first)", "a = Flatten <axis = 0> (x)"]
+)
+def test_a_shape_that_every_reader_overrules_is_left_out(rewrite: Rewrite, first: str) -> None:
+    body = f"{first} b = Reshape (a, full) c = Reshape (a, full) y = Add (b, c)"
+    result = rewrite(RESHAPED.replace("BODY", body), RemoveIdentity())
+    assert result.ops == ["Reshape", "Reshape", "Add"]
+    result.assert_same()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Flatten (x) b = Reshape (a, copying) y = Flatten (b)",
+        "a = Flatten (x) b = Relu (a) c = Reshape (a, full) d = Shape (c) y = Reshape (b, d)",
+        f"{TURNED} b = Shape (a) c = Reshape (x, b) y = Flatten (c)",
+        "y = Reshape (x, full)",
+    ],
+)
+def test_a_shape_that_counts_stays(rewrite: Rewrite, body: str) -> None:
+    result = rewrite(RESHAPED.replace("BODY", body), RemoveIdentity())
+    reshaping = ("Flatten", "Reshape")
+    assert sum(op in reshaping for op in result.ops) == sum(body.count(op) for op in reshaping)
     result.assert_same()

@@ -14,7 +14,7 @@ from graphopt.cli.options import (
 )
 
 PRESETS = {
-    "clean": "static_shapes,fold_constants,remove_identity,fuse_batchnorm,remove_pad",
+    "clean": "static_shapes,fold_constants,remove_identity,merge_duplicates,fuse_batchnorm,remove_pad",
 }
 
 
