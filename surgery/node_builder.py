@@ -43,7 +43,7 @@ class NodeBuilder:
             attributes: as ``ir.node`` takes them.
             outputs: how many it has.
             like: a value of the same dtype; of the same shape too when ``shape`` is not given.
-            shape: of the first output, where it is known.
+            shape: of the first output, where it is known; recorded when ``like`` tells the dtype.
         """
         return self.ops(op_type, *inputs, attributes=attributes, outputs=outputs, like=like, shape=shape)[0]
 
@@ -71,7 +71,7 @@ class NodeBuilder:
         if like is not None:
             first.type = like.type
             first.shape = like.shape.copy() if like.shape is not None and shape is None else None
-        if shape is not None:
+        if shape is not None and first.type is not None:  # ONNX has no shape without a dtype
             first.shape = ir.Shape(list(shape))
         self._graph.insert_before(self._before, node)
         return tuple(node.outputs)

@@ -35,10 +35,12 @@ def test_new_nodes_stand_before_the_old_one_and_take_its_place(write_text: Write
 def test_names_are_fresh_and_types_are_those_told(write_text: Write) -> None:
     model = load_model(write_text(TEXT, "builder.onnx"))
     (old,) = nodes_of(model, "Neg")
+    assert old.inputs[0] is not None
+    old.inputs[0].type = ir.TensorType(ir.DataType.FLOAT)
     new = NodeBuilder(model, old, "s")
     first, second = (new.op("Relu", old.inputs[0], like=old.inputs[0]) for _ in range(2))
     assert first.name != second.name
     halves = new.ops("Split", first, attributes={"axis": 0}, outputs=2, like=first, shape=(1, 3))
     assert [value.name for value in halves] == ["s.split", "s.split_1"]
     assert halves[0].shape == ir.Shape([1, 3])
-    assert first.dtype == old.inputs[0].dtype if old.inputs[0] is not None else False
+    assert first.dtype == ir.DataType.FLOAT
