@@ -138,10 +138,11 @@ def _sum_of_two(m: RandomModel) -> None:
 
 def _copy(m: RandomModel) -> None:
     """Write the same node again."""
-    nodes = [node for node in m.nodes if len(node.output) == 1 and node.op_type != "Constant"]
+    known = {value.name: value for value in m.values}
+    nodes = [node for node in m.nodes if len(node.output) == 1 and node.output[0] in known]
     if nodes:
         node = m.pick(nodes)
-        old = next(v for v in m.values if v.name == node.output[0])
+        old = known[node.output[0]]
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         new = Made(m.fresh("v"), old.shape, old.dtype)
@@ -293,7 +294,7 @@ def _casts(m: RandomModel) -> None:
     if m.chance(0.4):
         m.emit("Cast", [v.name], v.shape, to=FLOAT)
         return
-    scaled = m.emit("Mul", [v.name, m.constant(np.float32(3.0).reshape(()))], v.shape)
+    scaled = m.emit("Mul", [v.name, m.constant(np.array(3, np.float32))], v.shape)
     whole = m.emit("Cast", [scaled.name], v.shape, INT64, to=INT64)
     if m.chance(0.5):
         whole = m.emit("Add", [whole.name, m.ints(2)], v.shape, INT64)
@@ -476,7 +477,7 @@ def _masked(m: RandomModel) -> None:
         fill = m.constant(np.array(m.pick([-1e9, -3e38, 0.0]), np.float32))
         chosen = m.emit("Where", [flags, fill, v.name], v.shape)
         m.emit("Softmax", [chosen.name], v.shape, axis=len(v.shape) - 1)
-        m.values.remove(chosen)
+        m.values.remove(chosen)  # other numbers stand there once the constant is clamped
 
 
 def _folded(m: RandomModel) -> None:

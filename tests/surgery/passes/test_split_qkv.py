@@ -9,7 +9,14 @@ PREPARE = "static_shapes,fold_constants"
 
 Rewrite = Callable[..., Any]
 
-NO_SUITABLE = "its three branches do not fit into one line; test_split_qkv.py shows it in a main graph"
+SUITABLE = """<ir_version: 8, opset_import: ["" : 13]>
+g (float[1,2,2] x) => (float[1,2,1,2] q, float[1,2,1,2] k, float[1,2,1,2] v)
+<float[2,6] w = {1,2,3,4,5,6,7,8,9,1,2,3}, int64[5] s = {1,2,3,1,2},
+ int64 i = {0}, int64 j = {1}, int64 l = {2}>
+{
+    m = MatMul (x, w) r = Reshape (m, s) t = Transpose <perm = [2,0,1,3,4]> (r)
+    q = Gather (t, i) k = Gather (t, j) v = Gather (t, l)
+}"""
 
 
 def model(
