@@ -61,13 +61,13 @@ def describe(value: ir.Value, tensor: ir.TensorProtocol) -> None:
     value.shape = ir.Shape([int(size) for size in tensor.shape.numpy()])
 
 
-def why_not_bypassed(node: ir.Node, index: int = 0) -> str | None:
-    """Return why a node cannot give way to its input (a clause), or None when it can.
+def why_not_bypassed(node: ir.Node, index: int = 0, *, source: ir.Value | None = None) -> str | None:
+    """Return why a node cannot give way to its input, or to ``source`` (a clause), or None when it can.
 
     An output that is a graph output must keep its name, so the value that takes its place must be
     free to be renamed: made by a node of the same graph, and no graph output itself.
     """
-    source, output = node.inputs[index], node.outputs[0]
+    source, output = source or node.inputs[index], node.outputs[0]
     if source is None:
         return "its input is left out"
     if not output.is_graph_output():
