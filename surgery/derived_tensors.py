@@ -20,7 +20,7 @@ def derive(
     """
 
     def make() -> ir.TensorProtocol:
-        return ir.Tensor(np.ascontiguousarray(function(tensor.numpy())), dtype=tensor.dtype)
+        return ir.Tensor(np.asarray(function(tensor.numpy()), order="C"), dtype=tensor.dtype)
 
     return ir.LazyTensor(make, dtype=tensor.dtype, shape=ir.Shape(list(shape)))
 

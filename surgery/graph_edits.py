@@ -41,7 +41,7 @@ def add_constant(model: ir.Model, before: ir.Node, content: Array | ir.TensorPro
     """
     graph = graph_of(before)
     name = fresh_name(model, stem)
-    tensor = ir.Tensor(np.ascontiguousarray(content)) if isinstance(content, np.ndarray) else content
+    tensor = ir.Tensor(np.asarray(content, order="C")) if isinstance(content, np.ndarray) else content
     if is_function_body(model, graph):
         constant = ir.node("Constant", [], {"value": tensor}, name=fresh_name(model, f"{name}_node"))
         constant.outputs[0].name = name
