@@ -1,6 +1,7 @@
 """From a graph and what the user asks for to the shapes and outputs of one call."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from graphopt.compile.atc.invocation import AtcInvocation
 from graphopt.compile.atc.shapes import InputShape, Size
@@ -34,11 +35,7 @@ def nodes_of_outputs(graph: GraphFacts) -> tuple[str, ...]:
     Raises:
         UsageError: the node that makes an output has no name.
     """
-    place = {
-        tensor: f"{node}:{index}"
-        for node, tensors in graph.nodes.items()
-        for index, tensor in enumerate(tensors)
-    }
+    place = _places(graph)
     missing = [spec.name for spec in graph.outputs if spec.name not in place]
     if missing:
         raise UsageError(
@@ -46,6 +43,38 @@ def nodes_of_outputs(graph: GraphFacts) -> tuple[str, ...]:
             "(ATC then takes the graph's outputs)"
         )
     return tuple(place[spec.name] for spec in graph.outputs)
+
+
+def resolved_outputs(text: str, graph: GraphFacts, roles: Mapping[str, str]) -> str:
+    """Return ``--out_nodes`` as ATC takes it.
+
+    Args:
+        text: ``auto`` for the graph's outputs; else tensor names, ``node:index`` or roles.
+        graph: as it will be compiled.
+        roles: role -> output of the graph; a tensor of that name comes first.
+
+    Returns:
+        The items as given while ATC takes them so; all as ``node:index`` when one of them is an inner
+        tensor (ATC finds only outputs by name), or the forms are mixed (which it refuses).
+    """
+    if text == "auto":
+        return ";".join(nodes_of_outputs(graph))
+    place = _places(graph)
+    outputs = {spec.name for spec in graph.outputs}
+    given = [item.strip() for item in text.split(";") if item.strip()]
+    items = [roles.get(item, item) if item not in place and item not in outputs else item for item in given]
+    tensors = [item in outputs and ":" not in item for item in items]
+    if all(tensors) or not any(item in place for item in items):
+        return ";".join(items)
+    return ";".join(place.get(item, item) for item in items)
+
+
+def _places(graph: GraphFacts) -> dict[str, str]:
+    return {
+        tensor: f"{node}:{index}"
+        for node, tensors in graph.nodes.items()
+        for index, tensor in enumerate(tensors)
+    }
 
 
 def compiled_inputs(call: AtcInvocation, graph: GraphFacts) -> tuple[TensorSpec, ...]:

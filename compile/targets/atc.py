@@ -16,8 +16,8 @@ from graphopt.compile.atc.script import script_of
 from graphopt.compile.atc.shape_request import (
     compiled_inputs,
     compiled_outputs,
-    nodes_of_outputs,
     requested_shapes,
+    resolved_outputs,
 )
 from graphopt.compile.atc.soc import normalise_soc
 from graphopt.compile.delivery import check_request, compiled_artefact, work_folder
@@ -41,7 +41,8 @@ class AtcTarget(Target):
         soc: chip: ``310P3``, ``Ascend310P3``, or ``auto`` to ask this machine's driver.
         log: level of ATC's own log; ``options`` may say otherwise.
         options: more options of ATC, name -> value. ``input_shape`` is made from the graph unless
-            given; ``out_nodes=auto`` writes the graph's outputs as ``node:index``.
+            given; ``out_nodes`` may name tensors, ``node:index`` or roles of the sidecar, and
+            ``auto`` writes the graph's outputs as ``node:index``.
         script_only: write the script and stop.
         timeout_s: limit for one run of ATC.
     """
@@ -150,8 +151,8 @@ class AtcTarget(Target):
         facts = read_facts(model)
         check_request(model, facts.outputs, outputs, kind="output")
         options = {"log": self.log, **{name.lstrip("-"): value for name, value in self.options.items()}}
-        if options.get("out_nodes") == "auto":
-            options["out_nodes"] = ";".join(nodes_of_outputs(facts))
+        if options.get("out_nodes"):
+            options["out_nodes"] = resolved_outputs(options["out_nodes"], facts, _roles(model))
         call = AtcInvocation.from_options(model, output.with_suffix(""), soc_version=soc, options=options)
         if not call.input_shape and "input_shape_range" not in call.extra:
             call = dataclasses.replace(call, input_shape=requested_shapes(facts, inputs))
@@ -199,6 +200,11 @@ class AtcTarget(Target):
         if made[0].stat().st_size == 0:
             raise _failure(f"atc returned 0, but {stem}.om is empty", done, log_file)
         return made[0]
+
+
+def _roles(model: Path) -> dict[str, str]:
+    artefact = Artefact.load(model)
+    return {spec.role: spec.name for spec in artefact.outputs if spec.role} if artefact else {}
 
 
 def _script_name(output: Path) -> str:

@@ -38,6 +38,7 @@ def rewrite_file(
     keep_proven: bool = False,
     allow_unproven: bool = False,
     recipe: str = "",
+    known_outputs: Sequence[TensorSpec] = (),
     on_progress: Callable[[str], None] | None = None,
 ) -> RewriteReport:
     """Run passes on a model file and write the result, with its sidecar, once it is proven.
@@ -53,6 +54,7 @@ def rewrite_file(
             it in ``dropped``.
         allow_unproven: write a result that could not be compared.
         recipe: name to record in the model; empty keeps the source's.
+        known_outputs: layout, unit and role of tensors of the source; none takes its sidecar's.
         on_progress: called with one line before each piece of work.
 
     Raises:
@@ -96,7 +98,7 @@ def rewrite_file(
             report = dataclasses.replace(
                 report, output_sha256=sha256_of(staged.path), bytes_after=staged.path.stat().st_size
             )
-    _save_sidecar(report, attempt.state, output)
+    _save_sidecar(report, attempt.state, output, known_outputs)
     return dataclasses.replace(report, seconds=time.perf_counter() - started)
 
 
@@ -178,12 +180,13 @@ def _raise_unless_good(report: RewriteReport, *, allow_unproven: bool) -> None:
         )
 
 
-def _save_sidecar(report: RewriteReport, state: State, output: Path) -> None:
+def _save_sidecar(report: RewriteReport, state: State, output: Path, known: Sequence[TensorSpec]) -> None:
     parent = Artefact.load(report.source)
     inputs, outputs = input_specs(state.model), output_specs(state.model)
     if parent is not None:
         inputs = _with_roles(inputs, parent.inputs, {})
-        outputs = _with_roles(outputs, parent.outputs, state.names)
+        known = known or parent.outputs
+    outputs = _with_roles(outputs, known, state.names)
     first = inputs[0].shape[0] if inputs and inputs[0].shape else None
     Artefact(
         path=output,

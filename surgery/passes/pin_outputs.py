@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.surgery.graph_edits import fresh_name, remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import graphs_of
+from graphopt.surgery.lookup import find_tensors
 from graphopt.surgery.shapes.shape_inference import infer_types, record_types
 
 _PINNED = "graphopt.pinned_as"
@@ -28,7 +28,8 @@ class PinOutputs(GraphPass):
     Known as: drop-or-expose-outputs (34), cut-preprocess-tail (35).
 
     Attributes:
-        names: tensors, each by its name or as ``NODE:INDEX`` (``Concat_1487:0``).
+        names: tensors, each by its name, as ``NODE:INDEX`` (``Concat_1487:0``), or, where sidecar, recipe
+            or ``--as`` tell the roles, by role (``dets``).
         rename: new names of the same tensors, one each; empty keeps the names.
     """
 
@@ -92,24 +93,21 @@ class PinOutputs(GraphPass):
         # The mark tells a finished swap of two names from one still to be made.
         if [value.meta.get(_PINNED) for value in model.graph.outputs] == list(self.names):
             return True
-        names = _values_by_name(model)
         if not self.rename or [value.name for value in model.graph.outputs] != list(self.rename):
             return False
-        return all(_find(model, name, names) is None for name in self.names)
+        return not any(_is_known(model, name) for name in self.names)
 
     def _final_names(self, chosen: list[ir.Value]) -> list[str]:
         return list(self.rename) if self.rename else [value.name or "" for value in chosen]
 
     def _chosen(self, model: ir.Model) -> list[ir.Value]:
-        names = _values_by_name(model)
-        chosen = []
-        for name in self.names:
-            value = _find(model, name, names)
-            if value is None:
-                raise UsageError(f"pin_outputs: there is no tensor {name!r}; {_hint(name, model, names)}")
+        try:
+            chosen = find_tensors(model, self.names)
+        except UsageError as error:
+            raise UsageError(f"pin_outputs: {error}") from error
+        for name, value in zip(self.names, chosen, strict=True):
             if value.producer() is None and not value.is_graph_output():
                 raise UsageError(f"pin_outputs: {name!r} is an input or a constant, which no node makes")
-            chosen.append(value)
         if len(set(chosen)) != len(chosen):
             raise UsageError(f"pin_outputs: two of {', '.join(self.names)} are the same tensor")
         return chosen
@@ -121,27 +119,11 @@ class PinOutputs(GraphPass):
                 raise UsageError(f"pin_outputs: the new name {name!r} is that of an input or initializer")
 
 
-def _hint(name: str, model: ir.Model, tensors: Mapping[str, ir.Value]) -> str:
-    by_node = (f"{node.name}:{index}" for node in model.graph for index in range(len(node.outputs)))
-    hint = did_you_mean(name, [*tensors, *by_node])
-    return hint if hint.startswith("did") else "list the tensors with: graphopt inspect MODEL"
-
-
-def _values_by_name(model: ir.Model) -> dict[str, ir.Value]:
-    graph = model.graph
-    made = (value for node in graph for value in node.outputs)
-    values = (*graph.inputs, *graph.initializers.values(), *made)
-    return {value.name: value for value in values if value.name}
-
-
-def _find(model: ir.Model, name: str, values: Mapping[str, ir.Value]) -> ir.Value | None:
-    if name in values:
-        return values[name]
-    node_name, _, index = name.rpartition(":")
-    if not node_name or not index.isdecimal():
-        return None
-    node = next((node for node in model.graph if node.name == node_name), None)
-    return node.outputs[int(index)] if node is not None and int(index) < len(node.outputs) else None
+def _is_known(model: ir.Model, name: str) -> bool:
+    try:
+        return bool(find_tensors(model, [name]))
+    except UsageError:
+        return False
 
 
 def _check_types(model: ir.Model, chosen: list[ir.Value]) -> None:

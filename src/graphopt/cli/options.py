@@ -22,6 +22,14 @@ recipe_option = click.option(
     help="Only for files that graphopt did not make: whose model it is.",
 )
 
+roles_option = click.option(
+    "--as",
+    "roles_text",
+    default="",
+    metavar="KIND:ROLE,...",
+    help="What the outputs are, in their order: detection:dets,labels; or detection:dets=TENSOR,...",
+)
+
 
 def output_option(help_text: str) -> Callable[[Command], Command]:
     """Add ``-o/--output``."""

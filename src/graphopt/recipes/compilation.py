@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from graphopt.compile.target import Plan, Target, find_target
 from graphopt.core.artefacts import Artefact
 from graphopt.core.errors import MissingBackendError, ToolFailure, UsageError
 from graphopt.core.files import atomic_folder, output_errors
-from graphopt.core.onnx_files import input_specs, load_model
+from graphopt.core.onnx_files import input_specs, load_model, output_specs
+from graphopt.core.roles import Roles
+from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.rewrite import rewrite
+from graphopt.recipes.roles import roles_by_tensor, with_roles
 from graphopt.surgery import PassStep, RewriteReport
 
 
@@ -57,6 +60,7 @@ class CompileOptions:
         batches: sizes to make a model for; empty keeps the model's own.
         script_only: for ``atc``: write the script and do not look for the program.
         options: further options of the target, as texts.
+        roles: of the model's outputs, for the sidecars.
     """
 
     target: str
@@ -64,6 +68,7 @@ class CompileOptions:
     batches: tuple[int, ...] = ()
     script_only: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
+    roles: Roles | None = None
 
 
 def make_target(request: CompileOptions, recipe: Recipe | None) -> Target:
@@ -89,7 +94,13 @@ def make_target(request: CompileOptions, recipe: Recipe | None) -> Target:
 
 
 def batch_model(
-    source: Path, output: Path, size: int, *, recipe_name: str = "", force: bool = False
+    source: Path,
+    output: Path,
+    size: int,
+    *,
+    recipe_name: str = "",
+    roles: Roles | None = None,
+    force: bool = False,
 ) -> RewriteReport:
     """Write the model with another fixed batch size, verified against the source.
 
@@ -98,7 +109,14 @@ def batch_model(
         VerificationError: the numbers differ.
     """
     step = PassStep("set_batch", {"size": size})
-    return rewrite(source, output, [step], recipe_name=recipe_name, force=force)
+    return rewrite(source, output, [step], recipe_name=recipe_name, roles=roles, force=force)
+
+
+def in_order(outputs: Sequence[TensorSpec], recipe: Recipe | None) -> tuple[TensorSpec, ...]:
+    """Return a graph's outputs as a compiled model has them: in the recipe's order, if they are the same."""
+    wanted = [spec.name for spec in recipe.outputs] if recipe else []
+    by_name = {spec.name: spec for spec in outputs}
+    return tuple(by_name[name] for name in wanted) if set(wanted) == set(by_name) else tuple(outputs)
 
 
 def compile_model(
@@ -126,6 +144,7 @@ def compile_model(
         GraphoptError: as ``Target.compile``; a missing ``atc`` is in ``Compiled.missing`` instead,
             as its script has been written.
     """
+    request = _with_order(model, request, recipe)
     target = make_target(request, recipe)
     name = recipe.name if recipe else ""
     sources = _batch_sources(model, folder, request, stem=stem, recipe_name=name, force=force)
@@ -134,7 +153,9 @@ def compile_model(
         output = folder / f"{output_stem}{target.suffix}"
         plans.append(target.plan(source, output).to_json())
         try:
-            artefacts.append(target.compile(source, output, force=force, recipe=name))
+            artefacts.append(
+                _with_roles(target.compile(source, output, force=force, recipe=name), model, request)
+            )
         except MissingBackendError as error:
             if request.target != "atc":
                 raise
@@ -146,6 +167,27 @@ def compile_model(
     return Compiled(
         target=request.target, artefacts=built, plans=tuple(plans), models=models, missing=missing
     )
+
+
+def _with_order(model: Path, request: CompileOptions, recipe: Recipe | None) -> CompileOptions:
+    """Name the outputs for ATC where the recipe wants another order than the graph has."""
+    if request.target != "atc" or "out_nodes" in {**(recipe.atc if recipe else {}), **request.options}:
+        return request
+    outputs = output_specs(load_model(model))
+    ordered = in_order(outputs, recipe)
+    if ordered == outputs:
+        return request
+    names = ";".join(spec.name for spec in ordered)
+    return replace(request, options={**request.options, "out_nodes": names})
+
+
+def _with_roles(artefact: Artefact, model: Path, request: CompileOptions) -> Artefact:
+    if request.roles is None:
+        return artefact
+    named = roles_by_tensor(load_model(model), request.roles)
+    artefact = replace(artefact, outputs=with_roles(artefact.outputs, named))
+    artefact.save()
+    return artefact
 
 
 def _naming_log(error: ToolFailure, log: Path, keep_in: Path) -> ToolFailure:
@@ -169,7 +211,7 @@ def _batch_sources(
     sources = []
     for size in sizes:
         place = folder / f"{stem}_bs{size}.onnx"
-        batch_model(model, place, size, recipe_name=recipe_name, force=force)
+        batch_model(model, place, size, recipe_name=recipe_name, roles=request.roles, force=force)
         sources.append((place, f"{stem}_bs{size}"))
     return sources
 
@@ -240,6 +282,7 @@ def plan_for(model: Path, request: CompileOptions, *, recipe_name: str = "") -> 
         GraphoptError: the target would refuse.
     """
     recipe = _recipe_of(model, recipe_name)
+    request = _with_order(model, request, recipe)
     target = make_target(request, recipe)
     stem = _stem(model, recipe)
     if not request.batches and request.target != "atc":

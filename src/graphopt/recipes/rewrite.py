@@ -6,7 +6,9 @@ from pathlib import Path
 from graphopt.core.artefacts import Artefact
 from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.onnx_files import input_specs, load_model
+from graphopt.core.roles import Roles
 from graphopt.recipes.catalogue import find_recipe
+from graphopt.recipes.roles import known_outputs, needs_roles, resolve
 from graphopt.recipes.samples import feeds_for
 from graphopt.surgery import PassStep, RewriteReport, Samples, Verify, rewrite_file
 
@@ -25,6 +27,7 @@ def rewrite(
     force: bool = False,
     keep_proven: bool = False,
     allow_unproven: bool = False,
+    roles: Roles | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> RewriteReport:
     """Rewrite a file with the given steps, or with its recipe's.
@@ -39,6 +42,7 @@ def rewrite(
         force: replace an existing output.
         keep_proven: leave a guilty pass out instead of failing.
         allow_unproven: write a model that cannot be compared.
+        roles: of the outputs, for the sidecar; see ``recipes.roles.resolve``.
         on_progress: told what is being done.
 
     Raises:
@@ -50,6 +54,9 @@ def rewrite(
     if steps is None:
         assert recipe is not None
         steps = recipe.passes
+    known = known_outputs(source, recipe)
+    if needs_roles(steps, roles):
+        steps, known = resolve(load_model(source), steps, known, roles)
     samples = None
     golden = source.with_name(GOLDEN_FILE)
     if verify is not Verify.OFF and (data is not None or golden.is_file()):
@@ -68,5 +75,6 @@ def rewrite(
         keep_proven=keep_proven,
         allow_unproven=allow_unproven,
         recipe=recipe.name if recipe else "",
+        known_outputs=known,
         on_progress=on_progress,
     )

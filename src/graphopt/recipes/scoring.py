@@ -16,6 +16,7 @@ from graphopt.core.mapped import blocks
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
 from graphopt.core.session import Session
 from graphopt.core.tensors import Array
+from graphopt.recipes.compilation import in_order
 from graphopt.recipes.inference import named_results
 from graphopt.recipes.pipeline_report import BatchCheck, StageRow
 from graphopt.recipes.recipe import Recipe
@@ -203,7 +204,7 @@ class Scorer:
         predictions = named_results(
             results,
             input_specs(graph),
-            output_specs(graph),
+            in_order(output_specs(graph), self.recipe),
             self._dataset,
             in_model_order="out_nodes" not in self.recipe.atc,
         )

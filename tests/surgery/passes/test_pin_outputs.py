@@ -86,7 +86,7 @@ def test_the_engine_is_told_which_output_is_which(model_of: Build) -> None:
     [
         (("scoers",), (), "no tensor 'scoers'; did you mean scores"),
         (("heda:0",), (), "no tensor 'heda:0'; did you mean head:0"),
-        (("head:1",), (), "no tensor 'head:1'"),
+        (("head:1",), (), "head has 1 outputs, counted from 0"),
         (("x",), (), "'x' is an input or a constant"),
         (("boxes", "box:0"), (), "are the same tensor"),
         (("boxes", "boxes"), (), "given twice"),

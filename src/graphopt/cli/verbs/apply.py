@@ -11,6 +11,7 @@ from graphopt.cli.options import (
     force_option,
     json_option,
     output_option,
+    roles_option,
 )
 
 PRESETS = {
@@ -38,6 +39,7 @@ PRESETS = {
     "--keep-proven", is_flag=True, help="When a pass changes the numbers, write the model without it."
 )
 @click.option("--allow-unproven", is_flag=True, help="Write a model that cannot be run here for comparison.")
+@roles_option
 @json_option
 def command(
     model: Path,
@@ -51,6 +53,7 @@ def command(
     dry_run: bool,
     keep_proven: bool,
     allow_unproven: bool,
+    roles_text: str,
     as_json: bool,
 ) -> int:
     """Rewrite MODEL with passes and prove that its numbers did not change.
@@ -59,6 +62,7 @@ def command(
     """
     from graphopt.cli.show_rewrite import show_rewrite
     from graphopt.core.errors import UsageError, VerificationError
+    from graphopt.core.roles import parse_roles
     from graphopt.recipes.rewrite import rewrite
     from graphopt.surgery import Verify, parse_steps
 
@@ -82,6 +86,7 @@ def command(
             force=force,
             keep_proven=keep_proven,
             allow_unproven=allow_unproven,
+            roles=parse_roles(roles_text) if roles_text else None,
             on_progress=progress.say,
         )
     except VerificationError as error:

@@ -12,6 +12,7 @@ from graphopt.cli.options import (
     json_option,
     output_option,
     recipe_option,
+    roles_option,
 )
 
 
@@ -37,6 +38,13 @@ from graphopt.cli.options import (
     metavar="NAME=VALUE",
     help="Any option of the target, e.g. precision_mode=allow_mix_precision; repeatable.",
 )
+@click.option(
+    "--out-nodes",
+    default="",
+    metavar="A;B",
+    help="For atc: outputs of the .om as node:index, tensor names or roles. Default: the graph's own.",
+)
+@roles_option
 @recipe_option
 @json_option
 def command(
@@ -49,6 +57,8 @@ def command(
     dry_run: bool,
     script_only: bool,
     extra: tuple[str, ...],
+    out_nodes: str,
+    roles_text: str,
     recipe_name: str,
     as_json: bool,
 ) -> int:
@@ -61,6 +71,7 @@ def command(
     """
     from graphopt.cli.render import print_json, print_line
     from graphopt.core.errors import MissingBackendError, UsageError
+    from graphopt.core.roles import parse_roles
     from graphopt.recipes.compilation import CompileOptions, compile_into, plan_for
 
     options = {}
@@ -69,8 +80,17 @@ def command(
         if not equals or not name:
             raise UsageError(f"--option takes NAME=VALUE, not {item!r}")
         options[name.lstrip("-").replace("-", "_")] = value
+    if out_nodes:
+        if target != "atc":
+            raise UsageError(f"--out-nodes is for --target atc; for {target} choose them with pin_outputs")
+        options["out_nodes"] = out_nodes
     request = CompileOptions(
-        target=target, soc=soc, batches=batches or (), script_only=script_only, options=options
+        target=target,
+        soc=soc,
+        batches=batches or (),
+        script_only=script_only,
+        options=options,
+        roles=parse_roles(roles_text) if roles_text else None,
     )
     if dry_run:
         plans = [plan.to_json() for plan in plan_for(model, request, recipe_name=recipe_name)]
