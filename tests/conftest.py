@@ -63,7 +63,18 @@ def filled_deepmar(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module of the recipe ``small``, which verbs now find like a shipped one."""
+    return _fake_recipe(monkeypatch, "small")
+
+
+@pytest.fixture
+def small_voc(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of the recipe ``small_voc``, as ``small``."""
+    pytest.importorskip("cv2")
+    return _fake_recipe(monkeypatch, "small_voc")
+
+
+def _fake_recipe(monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
     from graphopt.recipes import models
 
     monkeypatch.setattr(models, "__path__", [*models.__path__, str(ROOT / "tests" / "fakes" / "recipes")])
-    return importlib.import_module("graphopt.recipes.models.small")
+    return importlib.import_module(f"graphopt.recipes.models.{name}")

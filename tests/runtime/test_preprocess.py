@@ -1,12 +1,24 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from graphopt.core.errors import DatasetError, UsageError
-from graphopt.core.preprocessing import DecodePil, Normalize, ResizePil, ScaleToUnit, Step, ToNchw
+from graphopt.core.preprocessing import (
+    DecodePil,
+    Normalize,
+    NormalizePixels,
+    PadCentredTo,
+    ResizeLongestCv2,
+    ResizePil,
+    ScaleToUnit,
+    Step,
+    ToFloat32,
+    ToNchw,
+)
 from graphopt.runtime.preprocess import preprocess, steps_to_json
 
 MEAN = (0.485, 0.456, 0.406)
@@ -137,3 +149,96 @@ def test_steps_as_data_name_their_kind_and_options() -> None:
         "ToNchw",
     ]
     assert content[1] == {"step": "ResizePil", "width": 224, "height": 224, "interpolation": "bilinear"}
+
+
+REFINENET = (
+    DecodePil(colour="RGB"),
+    ToFloat32(),
+    ResizeLongestCv2(size=500),
+    PadCentredTo(height=500, width=500, value=(0.485 * 255, 0.456 * 255, 0.406 * 255)),
+    NormalizePixels(mean=MEAN, std=STD),
+    ToNchw(),
+)
+
+
+def refinenet_by_hand(path: Path) -> np.ndarray:
+    """What the published preprocessing does through albumentations 1.1.0, call by call."""
+    cv2: Any = pytest.importorskip("cv2")
+    pixels = np.array(Image.open(path).convert("RGB"), dtype=np.float32)
+    scale = 500 / float(max(pixels.shape[:2]))
+    if scale != 1.0:
+        height, width = (round(side * scale) for side in pixels.shape[:2])
+        pixels = cv2.resize(pixels, dsize=(width, height), interpolation=cv2.INTER_LINEAR)
+    rows, columns = pixels.shape[:2]
+    top, left = int((500 - rows) / 2.0), int((500 - columns) / 2.0)
+    pixels = cv2.copyMakeBorder(
+        pixels,
+        top,
+        500 - rows - top,
+        left,
+        500 - columns - left,
+        cv2.BORDER_CONSTANT,
+        value=np.array(MEAN) * 255,
+    )
+    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+    mean *= 255.0
+    std *= 255.0
+    pixels = np.ascontiguousarray(pixels.astype("float32"))
+    cv2.subtract(pixels, np.array([*mean.tolist(), 0]), pixels)
+    cv2.multiply(pixels, np.array([*np.reciprocal(std, dtype=np.float32).tolist(), 1]), pixels)
+    return pixels.transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("size", [(500, 375), (333, 500), (640, 427), (431, 299), (101, 57), (500, 500)])
+def test_refinenet_chain_is_bit_equal_to_opencv_by_hand(
+    tmp_path: Path, write_image: Callable[..., Path], size: tuple[int, int]
+) -> None:
+    path = write_image(tmp_path / "a.png", width=size[0], height=size[1])
+    expected = refinenet_by_hand(path)
+    got = preprocess(path, REFINENET)
+    assert (got.dtype.name, got.shape, got.flags.c_contiguous) == ("float32", (3, 500, 500), True)
+    assert got.tobytes() == expected.tobytes()
+
+
+def test_padding_is_next_to_nothing_after_normalisation(
+    tmp_path: Path, write_image: Callable[..., Path]
+) -> None:
+    got = preprocess(write_image(tmp_path / "a.png", width=500, height=401), REFINENET)
+    assert np.abs(got[:, :49]).max() < 1e-6
+    assert np.abs(got[:, -50:]).max() < 1e-6
+    assert np.abs(got[:, 49]).max() > 0.1
+    assert np.abs(got[:, -51]).max() > 0.1
+
+
+def test_uint8_is_scaled_and_padded_as_uint8(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    cv2: Any = pytest.importorskip("cv2")
+    path = write_image(tmp_path / "a.png", width=11, height=13)
+    steps: tuple[Step, ...] = (
+        DecodePil(),
+        ResizeLongestCv2(size=26),
+        PadCentredTo(height=26, width=27, value=(123.675, 116.28, 300)),
+        ScaleToUnit(),
+        ToNchw(),
+    )
+    got = preprocess(path, steps)
+    grown = cv2.resize(np.asarray(Image.open(path)), (22, 26), interpolation=cv2.INTER_LINEAR)
+    canvas = np.full((26, 27, 3), (124, 116, 255), np.uint8)
+    canvas[:, 2:24] = grown
+    assert got.tobytes() == (canvas.astype(np.float32) / np.float32(255)).transpose(2, 0, 1).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (PadCentredTo(height=12, width=50, value=(0, 0, 0)), r"50 x 12 .* gets an image of 11 x 13"),
+        (ResizeLongestCv2(size=0), "0 pixels"),
+        (NormalizePixels(mean=MEAN, std=(1, 0, 1)), "divides by zero"),
+    ],
+)
+def test_letterbox_steps_that_make_no_sense(
+    tmp_path: Path, write_image: Callable[..., Path], step: Step, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        preprocess(write_image(tmp_path / "a.png"), (DecodePil(), step, ToNchw()))
+    with pytest.raises(UsageError, match=r"needs uint8 or float32 \[H, W, 3\]"):
+        preprocess(write_image(tmp_path / "a.png"), (DecodePil(), ScaleToUnit(), ToNchw(), step))

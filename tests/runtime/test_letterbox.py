@@ -1,0 +1,30 @@
+"""Sizes and places as albumentations 1.1.0 computes them."""
+
+import pytest
+
+from graphopt.runtime.letterbox import Letterbox
+
+
+@pytest.mark.parametrize(
+    ("size", "scaled", "corner"),
+    [
+        ((500, 375), (500, 375), (0, 62)),  # the odd row of padding comes below
+        ((334, 500), (334, 500), (83, 0)),
+        ((1000, 333), (500, 166), (0, 167)),  # 166.5 is rounded to even ...
+        ((1000, 335), (500, 168), (0, 166)),  # ... as is 167.5
+        ((250, 101), (500, 202), (0, 149)),
+        ((5000, 2), (500, 1), (0, 249)),  # no side vanishes
+    ],
+)
+def test_an_image_is_scaled_rounded_half_to_even_and_centred(
+    size: tuple[int, int], scaled: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    place = Letterbox.fitted(*size, longest=500, canvas=(500, 500))
+    assert ((place.width, place.height), (place.left, place.top)) == (scaled, corner)
+    rows, columns = place.inner
+    assert (rows.stop - rows.start, columns.stop - columns.start) == scaled[::-1]
+
+
+def test_without_a_canvas_there_is_no_padding() -> None:
+    place = Letterbox.fitted(40, 20, longest=10)
+    assert (place.canvas_width, place.canvas_height, place.left, place.top) == (10, 5, 0, 0)
