@@ -76,8 +76,10 @@ def make_demo_checkpoint(
     return state
 
 
-def save_checkpoint(path: Path, state_dict: Mapping[str, "torch.Tensor"], **meta: object) -> None:
-    """Write ``{"state_dict": ..., **meta}`` as public checkpoints are, atomically; an old file is replaced.
+def save_checkpoint(
+    path: Path, state_dict: Mapping[str, "torch.Tensor"], *, key: str = "state_dict", **meta: object
+) -> None:
+    """Write ``{key: state_dict, **meta}`` as public checkpoints are, atomically; an old file is replaced.
 
     Raises:
         OutputError: the file cannot be written.
@@ -85,7 +87,7 @@ def save_checkpoint(path: Path, state_dict: Mapping[str, "torch.Tensor"], **meta
     """
     torch: Any = require("torch", extra="torch", purpose=_PURPOSE)
     with atomic_file(path, force=True) as temporary:
-        torch.save({"state_dict": dict(state_dict), **meta}, temporary)
+        torch.save({key: dict(state_dict), **meta}, temporary)
 
 
 def fit_classifier(features: Float32, labels: NDArray[np.bool_], *, ridge: float) -> tuple[Float32, Float32]:

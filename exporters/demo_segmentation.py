@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from graphopt.core.errors import UsageError
 from graphopt.core.optional import require
+from graphopt.core.voc import VOC_IGNORE
 from graphopt.exporters.demo_balance import balance_scales
 from graphopt.exporters.demo_weights import calibrate_batchnorm, seed_module
 
@@ -36,7 +37,7 @@ def make_segmentation_checkpoint(
     samples: Iterable[tuple[Float32, Masks]],
     *,
     seed: int,
-    ignore: int = 255,
+    ignore: int = VOC_IGNORE,
     ridge: float = _RIDGE,
 ) -> dict[str, "torch.Tensor"]:
     """Give a module seeded weights and a fitted classifier, in place.
