@@ -23,7 +23,7 @@ _PURPOSE = "making a demo checkpoint"
 _CALIBRATION_IMAGES = 4
 _CALIBRATION_SIDE = 257
 """Pixels of the centre that batch norms and scales are calibrated on: statistics need no whole picture."""
-_CELLS_PER_IMAGE = 4000
+_CELLS_PER_IMAGE = 1000
 _RIDGE = 1e-3
 _SHARPNESS = 8.0
 """Logit of a cell that the fit is sure of, above one that it is sure to be something else."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-FIT_IMAGES = 16
+FIT_IMAGES = 14
 TEST_IMAGES = 8
 
 
