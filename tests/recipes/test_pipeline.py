@@ -12,7 +12,7 @@ from PIL import Image
 
 from graphopt.core.errors import OutputError, UsageError
 from graphopt.recipes import pipeline as module
-from graphopt.recipes.compilation import batch_model
+from graphopt.recipes.batches import batch_model
 from graphopt.recipes.pipeline import PipelineOptions, run_pipeline
 from graphopt.recipes.pipeline_report import PipelineReport, StageRow
 from graphopt.recipes.scoring import Scorer

@@ -14,11 +14,11 @@ from graphopt.core.files import atomic_folder, output_errors
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
 from graphopt.core.roles import Roles
 from graphopt.core.tensors import TensorSpec
+from graphopt.recipes.batches import BatchCopies
 from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.recipe import Recipe
-from graphopt.recipes.rewrite import rewrite
 from graphopt.recipes.roles import roles_by_tensor, with_roles
-from graphopt.surgery import PassStep, RewriteReport
+from graphopt.surgery import Verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,25 +91,6 @@ def make_target(request: CompileOptions, recipe: Recipe | None) -> Target:
     if request.options:
         return kind(**_typed(kind, request.options))
     return kind()
-
-
-def batch_model(
-    source: Path,
-    output: Path,
-    size: int,
-    *,
-    recipe_name: str = "",
-    roles: Roles | None = None,
-    force: bool = False,
-) -> RewriteReport:
-    """Write the model with another fixed batch size, verified against the source.
-
-    Raises:
-        PreconditionError: a node bakes the batch in; names it.
-        VerificationError: the numbers differ.
-    """
-    step = PassStep("set_batch", {"size": size})
-    return rewrite(source, output, [step], recipe_name=recipe_name, roles=roles, force=force)
 
 
 def in_order(outputs: Sequence[TensorSpec], recipe: Recipe | None) -> tuple[TensorSpec, ...]:
@@ -202,16 +183,24 @@ def _naming_log(error: ToolFailure, log: Path, keep_in: Path) -> ToolFailure:
 
 
 def _batch_sources(
-    model: Path, folder: Path, request: CompileOptions, *, stem: str, recipe_name: str, force: bool
+    model: Path,
+    folder: Path,
+    request: CompileOptions,
+    *,
+    stem: str,
+    recipe_name: str,
+    force: bool,
+    verify: Verify = Verify.FINAL,
 ) -> list[tuple[Path, str]]:
     """Return (ONNX file, stem of the artefact) per batch size, made where needed."""
     if not request.batches and request.target != "atc":
         return [(model, stem)]
     sizes = request.batches or (_own_batch(model),)
     sources = []
+    copies = BatchCopies(model, recipe_name=recipe_name, roles=request.roles, verify=verify)
     for size in sizes:
         place = folder / f"{stem}_bs{size}.onnx"
-        batch_model(model, place, size, recipe_name=recipe_name, roles=request.roles, force=force)
+        copies.write(place, size, force=force)
         sources.append((place, f"{stem}_bs{size}"))
     return sources
 
@@ -290,7 +279,13 @@ def plan_for(model: Path, request: CompileOptions, *, recipe_name: str = "") -> 
     plans = []
     with tempfile.TemporaryDirectory(prefix="graphopt-plan-") as scratch:
         for place, output_stem in _batch_sources(
-            model, Path(scratch), request, stem=stem, recipe_name=recipe.name if recipe else "", force=True
+            model,
+            Path(scratch),
+            request,
+            stem=stem,
+            recipe_name=recipe.name if recipe else "",
+            force=True,
+            verify=Verify.OFF,
         ):
             plans.append(target.plan(place, Path(scratch) / f"{output_stem}{target.suffix}"))
     return tuple(plans)

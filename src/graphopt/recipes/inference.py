@@ -10,7 +10,7 @@ from graphopt.core.errors import DatasetError, UsageError
 from graphopt.core.files import check_output, output_errors, sha256_of
 from graphopt.core.samples import structured_feeds
 from graphopt.core.tensors import TensorSpec
-from graphopt.recipes.compilation import batch_model
+from graphopt.recipes.batches import batch_model
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.stages import Stage, parse_stage
 from graphopt.runtime.latency import Latency, measure

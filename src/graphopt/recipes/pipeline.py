@@ -16,8 +16,9 @@ from graphopt.core.errors import MissingBackendError, UsageError
 from graphopt.core.files import sha256_of
 from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.onnx_files import input_specs, load_model
+from graphopt.recipes.batches import batch_model
 from graphopt.recipes.catalogue import recipe_plugin
-from graphopt.recipes.compilation import CompileOptions, batch_model, compile_model, make_target
+from graphopt.recipes.compilation import CompileOptions, compile_model, make_target
 from graphopt.recipes.device_note import device_commands, environment
 from graphopt.recipes.export import export_recipe, make_demo
 from graphopt.recipes.pipeline_report import BatchCheck, PipelineReport
@@ -130,7 +131,7 @@ def run_pipeline(
         count=progress.count,
     )
     scored = _scored(run, scorer, checkpoint, raw, rewritten, compiled)
-    checks = _batch_checks(run, scorer)
+    checks = _batch_checks(run, scorer, compiled)
     report = _report(run, scorer, scored, checks, rewritten)
     from graphopt.recipes.html_report import write_reports
 
@@ -324,7 +325,7 @@ def _atc_row(record: StageRecord, places: Sequence[Path]) -> Scored:
     )
 
 
-def _batch_checks(run: _Run, scorer: Scorer) -> list[BatchCheck]:
+def _batch_checks(run: _Run, scorer: Scorer, compiled: Mapping[str, StageRecord]) -> list[BatchCheck]:
     """Compare batch sizes with the rewritten model on a few images, the last batch being partial."""
     checks: list[BatchCheck] = []
     if scorer.dataset is None:
@@ -332,27 +333,38 @@ def _batch_checks(run: _Run, scorer: Scorer) -> list[BatchCheck]:
     own = input_specs(load_model(run.path(_REWRITTEN)))[0].shape[0]
     for size in (size for size in run.options.batches if size != own):
         run.say(f"comparing batch {size}")
-        relative = f"rewritten/model_bs{size}.onnx"
-
-        def work(size: int = size, relative: str = relative) -> Mapping[str, Any]:
-            name = run.recipe.name
-            batch_model(run.path(_REWRITTEN), run.path(relative), size, recipe_name=name, force=True)
-            return {}
-
-        depends = {"rewritten": sha256_of(run.path(_REWRITTEN)), "batch": size}
-        made = run.folder.stage(f"batch-{size}", depends, work, outputs=(relative, f"{relative}.json"))
+        relative, sha256 = _batch_copy(run, size, compiled)
 
         def check(size: int = size, relative: str = relative) -> Mapping[str, Any]:
             return asdict(scorer.check_batch(run.path(relative), size))
 
-        depends |= {
-            "model": made.files[relative],
+        depends = {
+            "rewritten": sha256_of(run.path(_REWRITTEN)),
+            "batch": size,
+            "model": sha256,
             "data": scorer.dataset.digest,
             "steps": repr(run.recipe.preprocessing),
             "tolerance": repr(run.recipe.tolerance),
         }
         checks.append(BatchCheck(**run.folder.stage(f"check-{size}", depends, check, outputs=()).result))
     return checks
+
+
+def _batch_copy(run: _Run, size: int, compiled: Mapping[str, StageRecord]) -> tuple[str, str]:
+    """Return a model of that batch and its sha256: the one that ATC gets, else one made for the check."""
+    relative = f"compiled/atc/{run.recipe.name}_bs{size}.onnx"
+    if "atc" in compiled and relative in compiled["atc"].files:
+        return relative, compiled["atc"].files[relative]
+    relative = f"rewritten/model_bs{size}.onnx"
+
+    def work() -> Mapping[str, Any]:
+        name = run.recipe.name
+        batch_model(run.path(_REWRITTEN), run.path(relative), size, recipe_name=name, force=True)
+        return {}
+
+    depends = {"rewritten": sha256_of(run.path(_REWRITTEN)), "batch": size}
+    made = run.folder.stage(f"batch-{size}", depends, work, outputs=(relative, f"{relative}.json"))
+    return relative, made.files[relative]
 
 
 def _report(
