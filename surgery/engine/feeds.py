@@ -6,16 +6,17 @@ are joined along axis 0. So a graph of batch 1 and its rewrite to batch 4 see th
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from graphopt.core.errors import PreconditionError, UsageError
-from graphopt.core.samples import DYNAMIC_SIZE, structured_feeds
+from graphopt.core.samples import DYNAMIC_SIZE
 from graphopt.core.tensors import Array, Dim, TensorSpec
 
 Feeds = Mapping[str, Array]
-SEEDS = (0, 1)
+PICTURE_SIZES = (32, 128)
+"""Made up for each unknown height and width; the next when a model cannot run with the one before."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,21 @@ class SharedInputs:
 
     Attributes:
         specs: static; axis 0 holds whole batches of both models.
+        free: inputs of which both models take any size on axis 0.
+        guessed: what was made up for each unknown size, by its name.
     """
 
     specs: tuple[TensorSpec, ...]
+    free: frozenset[str] = frozenset()
+    guessed: tuple[tuple[str, int], ...] = ()
 
-    def seeded(self, seeds: Sequence[int] = SEEDS) -> tuple[Feeds, ...]:
-        """Return one structured feed per seed."""
-        return tuple(structured_feeds(self.specs, seed=seed) for seed in seeds)
+    def single(self) -> "SharedInputs":
+        """Return the same with one sample where any number will do."""
+        specs = tuple(
+            replace(spec, shape=(1, *spec.shape[1:])) if spec.name in self.free else spec
+            for spec in self.specs
+        )
+        return replace(self, specs=specs)
 
     def regroup(self, feeds: Sequence[Feeds]) -> tuple[Feeds, ...]:
         """Return samples given in any batch size as feeds that both models can be run with.
@@ -68,17 +77,24 @@ class SharedInputs:
         return all(len(feed[spec.name]) % _rows(spec) == 0 for spec in self.specs if spec.shape)
 
 
-def shared_inputs(reference: Sequence[TensorSpec], candidate: Sequence[TensorSpec]) -> SharedInputs:
+def shared_inputs(
+    reference: Sequence[TensorSpec], candidate: Sequence[TensorSpec], *, picture: int = PICTURE_SIZES[0]
+) -> SharedInputs:
     """Work out sizes of inputs that both models can be run with.
 
     An input that the candidate lost is kept for the reference.
+
+    Args:
+        reference: inputs of one model.
+        candidate: inputs of the other.
+        picture: for an unknown height or width.
 
     Raises:
         PreconditionError: the reference lacks an input, or a size other than the batch differs.
     """
     known = {spec.name: spec for spec in reference}
     present = {spec.name for spec in candidate}
-    specs = []
+    pairs = []
     for spec in (*candidate, *(spec for spec in reference if spec.name not in present)):
         if spec.name not in known:
             raise PreconditionError(f"input {spec.name} is not an input of the source")
@@ -87,17 +103,75 @@ def shared_inputs(reference: Sequence[TensorSpec], candidate: Sequence[TensorSpe
             raise PreconditionError(
                 f"input {spec.name} has rank {len(spec.shape)}, in the source {len(other)}"
             )
-        sizes: list[Dim] = []
-        for axis, (now, then) in enumerate(zip(spec.shape, other, strict=True)):
-            size = _batch(now, then) if axis == 0 else _size(now, then)
+        pairs.append((spec, known[spec.name]))
+    sizes = _Sizes(picture)
+    for now, then in pairs:
+        sizes.learn(now, then)
+    specs = tuple(
+        TensorSpec(name=now.name, shape=sizes.shape(now, then), dtype=then.dtype) for now, then in pairs
+    )
+    free = frozenset(now.name for now, then in pairs if sizes.is_free(now, then))
+    return SharedInputs(specs, free, tuple(sizes.guessed.items()))
+
+
+@dataclass
+class _Sizes:
+    """Numbers for symbolic sizes: one name, one number."""
+
+    picture: int
+    numbers: dict[str, int] = field(default_factory=dict)
+    guessed: dict[str, int] = field(default_factory=dict)
+    fixed: set[str] = field(default_factory=set)
+    """Names that must not vary from run to run."""
+
+    def learn(self, now: TensorSpec, then: TensorSpec) -> None:
+        for axis, dims in enumerate(zip(now.shape, then.shape, strict=True)):
+            for dim, other in (dims, dims[::-1]):
+                if not isinstance(dim, str):
+                    continue
+                if isinstance(other, int):
+                    self.numbers[dim] = other
+                    self.fixed.add(dim)
+                self.numbers.setdefault(dim, self._guess(axis, len(now.shape)))
+                if axis:
+                    self.fixed.add(dim)
+
+    def shape(self, now: TensorSpec, then: TensorSpec) -> tuple[int, ...]:
+        sizes = []
+        for axis, (dim, other) in enumerate(zip(now.shape, then.shape, strict=True)):
+            size = self._batch(now, dim, other) if axis == 0 else self._size(now, axis, dim, other)
             if size is None:
                 raise PreconditionError(
-                    f"input {spec.name} is {spec.shape_text}, in the source {known[spec.name].shape_text}: "
+                    f"input {now.name} is {now.shape_text}, in the source {then.shape_text}: "
                     "no input fits both"
                 )
             sizes.append(size)
-        specs.append(TensorSpec(name=spec.name, shape=tuple(sizes), dtype=known[spec.name].dtype))
-    return SharedInputs(tuple(specs))
+        return tuple(sizes)
+
+    def is_free(self, now: TensorSpec, then: TensorSpec) -> bool:
+        dims = (now.shape[:1], then.shape[:1])
+        return all(dim and not isinstance(dim[0], int) and dim[0] not in self.fixed for dim in dims)
+
+    def _guess(self, axis: int, rank: int) -> int:
+        return self.picture if rank >= 4 and axis >= 2 else DYNAMIC_SIZE
+
+    def _unknown(self, spec: TensorSpec, axis: int, dim: Dim, other: Dim) -> int:
+        name = next((d for d in (dim, other) if isinstance(d, str)), None)
+        size = self.numbers[name] if name is not None else self._guess(axis, len(spec.shape))
+        self.guessed[name or f"axis {axis} of {spec.name}"] = size
+        return size
+
+    def _batch(self, spec: TensorSpec, now: Dim, then: Dim) -> int:
+        if isinstance(now, int):
+            return math.lcm(now, then) if isinstance(then, int) else now
+        return math.lcm(then, DYNAMIC_SIZE) if isinstance(then, int) else self._unknown(spec, 0, now, then)
+
+    def _size(self, spec: TensorSpec, axis: int, now: Dim, then: Dim) -> int | None:
+        if isinstance(now, int) and isinstance(then, int):
+            return now if now == then else None
+        if isinstance(now, int):
+            return now
+        return then if isinstance(then, int) else self._unknown(spec, axis, now, then)
 
 
 def split_feed(inputs: Sequence[TensorSpec], feed: Feeds) -> tuple[Feeds, ...]:
@@ -133,20 +207,6 @@ def _cast(array: Array, dtype: str) -> Array:
         return array.astype(np.dtype(dtype), copy=False)
     except TypeError:
         return array  # a type that numpy does not know; the session says so if it matters
-
-
-def _batch(now: Dim, then: Dim) -> int | None:
-    if isinstance(now, int):
-        return math.lcm(now, then) if isinstance(then, int) else now
-    return math.lcm(then, DYNAMIC_SIZE) if isinstance(then, int) else DYNAMIC_SIZE
-
-
-def _size(now: Dim, then: Dim) -> int | None:
-    if isinstance(now, int) and isinstance(then, int):
-        return now if now == then else None
-    if isinstance(now, int):
-        return now
-    return then if isinstance(then, int) else DYNAMIC_SIZE
 
 
 def _rows(spec: TensorSpec) -> int:

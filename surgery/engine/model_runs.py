@@ -1,4 +1,4 @@
-"""Run model files in onnxruntime, optimisation off, in a process of their own."""
+"""Run models in onnxruntime, optimisation off, in a process of their own."""
 
 import contextlib
 from collections.abc import Sequence
@@ -12,8 +12,10 @@ from graphopt.core.errors import GraphoptError
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array
 from graphopt.surgery.engine.feeds import Feeds, split_feed
+from graphopt.surgery.engine.lean_model import LeanModel, runtime_values
 
 TIMEOUT_S = 3600.0
+_REASON_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Run:
 
     Attributes:
         outputs: one mapping per feed; empty when it failed.
-        error: why it did not run; empty when it did.
+        error: why it did not run, in one line; empty when it did.
     """
 
     outputs: tuple[dict[str, Array], ...] = ()
@@ -30,18 +32,19 @@ class Run:
 
 
 def runner() -> contextlib.AbstractContextManager[child.Child]:
-    """Start a process for a later ``run_files``; it is killed when the block ends."""
+    """Start a process for a later ``run_models``; it is killed when the block ends."""
     return child.started(__name__, "onnxruntime")
 
 
-def run_files(
-    paths: Sequence[Path], feeds: Sequence[Feeds], *, waiting: child.Child | None = None
+def run_models(
+    models: Sequence[LeanModel], feeds: Sequence[Feeds], folder: Path, *, waiting: child.Child | None = None
 ) -> tuple[Run, ...]:
-    """Run each file on each feed; a model that fails or crashes yields its reason instead.
+    """Run each model on each feed; a model that fails or crashes yields its reason instead.
 
     Args:
-        paths: the models.
+        models: one at a time is in memory.
         feeds: inputs of all of them.
+        folder: where ``lean_model`` spilled weights to.
         waiting: a process of ``runner``; used once.
 
     Raises:
@@ -49,28 +52,42 @@ def run_files(
     """
     try:
         return child.call(
-            _run_all, tuple(paths), tuple(feeds), timeout_s=TIMEOUT_S * len(paths), waiting=waiting
+            _run_all,
+            tuple(models),
+            tuple(feeds),
+            str(folder),
+            timeout_s=TIMEOUT_S * len(models),
+            waiting=waiting,
         )
     except child.ChildCrashed as error:
-        if len(paths) == 1:
-            return (Run(error=str(error)),)
+        if len(models) == 1:
+            return (Run(error=one_line(str(error))),)
     # Which of them killed the process?
-    return tuple(run for path in paths for run in run_files([path], feeds))
+    return tuple(run for model in models for run in run_models([model], feeds, folder))
 
 
-def _run_all(paths: tuple[Path, ...], feeds: tuple[Feeds, ...]) -> tuple[Run, ...]:
-    # One session at a time: two copies of the weights need not be in memory.
-    return tuple(_run_file(path, feeds) for path in paths)
+def one_line(text: str) -> str:
+    """Return a message of native code as one line of bounded length: what it says, not where in the C++."""
+    text = text.split("==>")[0]  # where the checker begins to print its context
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = " ".join(lines[:2]).rstrip(". :")
+    return line if len(line) <= _REASON_LENGTH else f"{line[: _REASON_LENGTH - 3]}..."
 
 
-def _run_file(path: Path, feeds: tuple[Feeds, ...]) -> Run:
+def _run_all(models: tuple[LeanModel, ...], feeds: tuple[Feeds, ...], folder: str) -> tuple[Run, ...]:
+    with contextlib.chdir(folder):  # a model given as bytes names its data from here
+        return tuple(_run_model(model, feeds) for model in models)
+
+
+def _run_model(model: LeanModel, feeds: tuple[Feeds, ...]) -> Run:
     try:
-        with OnnxRuntimeSession(path) as session:
+        weights = runtime_values(model.weights)
+        with OnnxRuntimeSession(model.structure, weights=weights, frugal=True) as session:
             return Run(outputs=tuple(_run_feed(session, feed) for feed in feeds))
     except GraphoptError as error:
         if error.exit_code == 3:
             raise
-        return Run(error=str(error))
+        return Run(error=one_line(str(error)))
 
 
 def _run_feed(session: OnnxRuntimeSession, feed: Feeds) -> dict[str, Array]:

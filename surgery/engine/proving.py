@@ -1,17 +1,23 @@
 """Run a plan, check and prove its result, and find the pass to blame when that fails."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+import onnx_ir as ir
 
 import graphopt
 from graphopt.core.child import Child
 from graphopt.core.errors import ExpectedMatchError, VerificationError
 from graphopt.core.lineage import LineageStep, stamp_model
-from graphopt.core.onnx_files import StagedModel, check_model_file, write_model
+from graphopt.core.onnx_files import StagedModel, check_model_file, load_model, write_model
+from graphopt.surgery.engine.model_runs import one_line
 from graphopt.surgery.engine.plan import Planned, State
-from graphopt.surgery.engine.verification import Candidate, Verdict, Verifier, combined_tolerance
+from graphopt.surgery.engine.trials import Candidate
+from graphopt.surgery.engine.verdicts import Verdict, combined_tolerance
+from graphopt.surgery.engine.verification import Verifier
 from graphopt.surgery.report import Status, Verification, Verify
 
 
@@ -28,6 +34,30 @@ class Attempt:
     state: State
     verification: Verification
     guilty: int | None = None
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """A model after some passes.
+
+    Attributes:
+        model: a copy that shares the weights.
+        names: of its outputs, as in ``State``.
+        count: how many passes it went through.
+    """
+
+    model: ir.Model
+    names: Mapping[str, str]
+    count: int
+
+    @classmethod
+    def of(cls, state: State) -> Self:
+        """Remember a state."""
+        return cls(state.model.clone(), dict(state.names), len(state.reports))
+
+    def back(self, state: State) -> State:
+        """Return the state as it was then."""
+        return State(self.model, dict(self.names), state.faults, state.reports[: self.count])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,50 +113,53 @@ class Prover:
             state = State.of(self.source)
 
     def _attempt(self, state: State, plan: Sequence[Planned], target: StagedModel) -> Attempt:
-        waiting: int | None = None  # the last pass that changed something and is not verified yet
+        taken: list[_Snapshot] = []
         for index, planned in enumerate(plan):
-            if waiting is not None and self.mode is Verify.EACH:
-                verdict = self._judge_prefix(state, plan[:index])
-                _note_error(state, waiting, verdict)
-                if verdict.status is Status.FAILED:
-                    return self._blame(state, plan, waiting, verdict)
-                waiting = None
             self.progress(planned.item.name)
             try:
                 report = state.run(planned)
             except VerificationError as error:
-                return self._blame(state, plan, index, Verdict(status=Status.FAILED, reason=str(error)))
+                return self._blame_first(state, plan, index, str(error))
             if promise := planned.broken_promise(report, state.model):
                 raise ExpectedMatchError(f"{promise}; look at the sites with --dry-run")
-            waiting = index if report.modified else waiting
-        return self._finish(state, plan, waiting, target)
+            if report.modified and self.mode is Verify.EACH:
+                taken.append(_Snapshot.of(state))
+        return self._finish(state, plan, taken, target)
 
     def _finish(
-        self, state: State, plan: Sequence[Planned], waiting: int | None, target: StagedModel
+        self, state: State, plan: Sequence[Planned], taken: "list[_Snapshot]", target: StagedModel
     ) -> Attempt:
         self._stamp(state)
         self.progress("writing and checking")
         target.write(state.model)
         note = ""
         if complaint := check_model_file(target.path, waiting=self.checker):
+            complaint = one_line(complaint)
             guilty = self._first_refused(plan)
             if guilty is not None:
-                reason = f"the ONNX checker refuses the result: {complaint.rstrip('. ')}"
-                return self._blame(state, plan, guilty, Verdict(status=Status.FAILED, reason=reason))
-            note = f"the ONNX checker refuses the source too: {complaint.rstrip('. ')}"
+                return self._blame_first(
+                    state, plan, guilty, f"the ONNX checker refuses the result: {complaint}"
+                )
+            note = f"the ONNX checker refuses the source too: {complaint}"
         if self.mode is Verify.OFF:
             return Attempt(
                 state=state, verification=Verification(mode=self.mode, status=Status.OFF, reason=note)
             )
-        verdict = self._judge(state, plan, target.path)
         changed = [index for index, report in enumerate(state.reports) if report.modified]
-        if changed and ((waiting is not None and self.mode is Verify.EACH) or len(changed) == 1):
-            _note_error(state, changed[-1], verdict)
+        final = self._candidate(load_model(target.path), state.names, plan)
+        earlier = taken[:-1]  # the last one is what was written
+        *verdicts, verdict = self._judge([*(self._prefix(item, plan) for item in earlier), final])
+        if self.mode is Verify.EACH or len(changed) == 1:
+            _note_errors(state, zip(changed, [*verdicts, verdict], strict=False))
+        for item, found in zip(earlier, verdicts, strict=True):
+            if found.status is Status.FAILED:
+                return self._blame(item.back(state), plan, item.count - 1, found)
         if verdict.status is Status.FAILED and changed:
-            guilty = changed[-1] if self.mode is Verify.EACH else self._first_wrong(plan)
-            return self._blame(state, plan, guilty, verdict)
-        verdict = dataclasses.replace(verdict, reason="; ".join(filter(None, (verdict.reason, note))))
-        return Attempt(state=state, verification=self._verification(verdict))
+            if self.mode is Verify.EACH:
+                return self._blame(state, plan, changed[-1], verdict)
+            index, first = self._first_wrong(plan)
+            return self._blame(state, plan, index, verdict if first is None else first)
+        return Attempt(state=state, verification=self._verification(verdict.with_note(note)))
 
     def _stamp(self, state: State) -> None:
         steps = [
@@ -140,20 +173,29 @@ class Prover:
         ]
         stamp_model(state.model, recipe=self.recipe, parent_sha256=self.source_sha256, steps=steps)
 
-    def _blame(self, state: State, plan: Sequence[Planned], guilty: int, verdict: Verdict) -> Attempt:
-        verification = self._verification(verdict, guilty=plan[guilty].item.name)
-        return Attempt(state=state, verification=verification, guilty=guilty)
+    def _blame(self, state: State, plan: Sequence[Planned], guilty: int | None, verdict: Verdict) -> Attempt:
+        name = "" if guilty is None else plan[guilty].item.name
+        return Attempt(state=state, verification=self._verification(verdict, guilty=name), guilty=guilty)
 
-    def _first_wrong(self, plan: Sequence[Planned]) -> int:
-        """Return the pass that first makes the numbers wrong."""
+    def _blame_first(self, state: State, plan: Sequence[Planned], index: int, reason: str) -> Attempt:
+        """Blame a pass for what was seen after it, or an earlier one that had made the numbers wrong."""
+        verdict = Verdict(status=Status.FAILED, reason=reason)
+        if self.mode is not Verify.OFF:
+            earlier, found = self._first_wrong(plan[:index])
+            if earlier is not None and found is not None:
+                return self._blame(state, plan, earlier, found)
+        return self._blame(state, plan, index, verdict)
 
-        def wrong(count: int) -> bool:
-            self.progress(f"looking for the guilty pass among {len(plan)}: comparing after {count}")
-            prefix = plan[:count]
-            verdict = self._judge_prefix(State.of(self.source, prefix), prefix)
-            return verdict.status is Status.FAILED
-
-        return _first(len(plan), wrong)
+    def _first_wrong(self, plan: Sequence[Planned]) -> tuple[int | None, Verdict | None]:
+        """Return the pass that first makes the numbers wrong, and how; None when none does."""
+        self.progress(f"looking for the guilty pass among {len(plan)}")
+        state = State.of(self.source)
+        taken = [_Snapshot.of(state) for planned in plan if state.run(planned).modified]
+        verdicts = self._judge([self._prefix(item, plan) for item in taken])
+        for item, verdict in zip(taken, verdicts, strict=True):
+            if verdict.status is Status.FAILED:
+                return item.count - 1, verdict
+        return None, None
 
     def _first_refused(self, plan: Sequence[Planned]) -> int | None:
         """Return the pass that first makes the checker complain; None when the source does."""
@@ -165,16 +207,17 @@ class Prover:
 
         return None if refused(0) else _first(len(plan), refused)
 
-    def _judge_prefix(self, state: State, plan: Sequence[Planned]) -> Verdict:
-        path = self.scratch / "prefix.onnx"
-        write_model(state.model, path)
-        return self._judge(state, plan, path)
+    def _judge(self, candidates: Sequence[Candidate]) -> tuple[Verdict, ...]:
+        if candidates:
+            self.progress("comparing with the source")
+        return self.verifier.judge(candidates)
 
-    def _judge(self, state: State, plan: Sequence[Planned], path: Path) -> Verdict:
-        self.progress("comparing with the source")
+    def _prefix(self, item: "_Snapshot", plan: Sequence[Planned]) -> Candidate:
+        return self._candidate(item.model, item.names, plan[: item.count])
+
+    def _candidate(self, model: ir.Model, names: Mapping[str, str], plan: Sequence[Planned]) -> Candidate:
         tolerance = combined_tolerance([planned.item for planned in plan])
-        candidate = Candidate(path=path, model=state.model, names=state.names, tolerance=tolerance)
-        return self.verifier.judge(candidate)
+        return Candidate(model=model, names=names, tolerance=tolerance)
 
     def _verification(self, verdict: Verdict, *, guilty: str = "") -> Verification:
         return Verification(
@@ -182,7 +225,7 @@ class Prover:
             status=verdict.status,
             reason=verdict.reason,
             samples=verdict.samples,
-            kind=self.verifier.kind if verdict.samples else "",
+            kind=verdict.kind,
             tolerance=verdict.tolerance,
             comparisons=verdict.comparisons,
             guilty=guilty,
@@ -202,6 +245,7 @@ def _first(count: int, bad: Callable[[int], bool]) -> int:
     return wrong - 1
 
 
-def _note_error(state: State, index: int, verdict: Verdict) -> None:
-    errors = [item.max_abs for item in verdict.comparisons if item.max_abs is not None]
-    state.reports[index] = dataclasses.replace(state.reports[index], max_abs=max(errors, default=None))
+def _note_errors(state: State, found: Iterable[tuple[int, Verdict]]) -> None:
+    for index, verdict in found:
+        errors = [item.max_abs for item in verdict.comparisons if item.max_abs is not None]
+        state.reports[index] = dataclasses.replace(state.reports[index], max_abs=max(errors, default=None))

@@ -1,67 +1,46 @@
-"""Prove that a rewritten file computes what its source computes."""
+"""Prove that rewritten models compute what their source computes.
+
+All candidates are put beside the source in one graph (``joining``), so that one run answers for all;
+nodes that cannot run are cut out first (``cutting``).
+"""
 
 import dataclasses
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from graphopt.core.child import Child
-from graphopt.core.comparison import (
-    FLOAT32_REORDERED,
-    TensorComparison,
-    Tolerance,
-    compare_outputs,
-    merge_samples,
-)
+from graphopt.core.comparison import Outcome, TensorComparison
 from graphopt.core.errors import PreconditionError, UsageError
-from graphopt.core.onnx_files import input_specs, load_model, write_model
-from graphopt.core.tensors import Array
-from graphopt.surgery.engine.feeds import Feeds, SharedInputs, shared_inputs
-from graphopt.surgery.engine.model_runs import Run, run_files
-from graphopt.surgery.engine.walking import all_graphs
-from graphopt.surgery.graph_pass import Pass
+from graphopt.core.onnx_files import input_specs, load_model
+from graphopt.core.tensors import Array, TensorSpec
+from graphopt.surgery.engine.cutting import Cuts, Side, no_cuts, nodes_behind, plan_cuts
+from graphopt.surgery.engine.feeds import PICTURE_SIZES, Feeds, SharedInputs, shared_inputs
+from graphopt.surgery.engine.foreign import Operator, foreign_nodes, output_specs_of
+from graphopt.surgery.engine.made_inputs import SEEDED, make_inputs
+from graphopt.surgery.engine.trials import Answers, Candidate, Trial, TrialRunner
+from graphopt.surgery.engine.verdicts import (
+    Verdict,
+    constant_outputs,
+    contradicted_shape,
+    describe,
+    judge_answers,
+)
 from graphopt.surgery.report import Samples, Status
 
-SEEDED = "seeded structured"
-_STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A rewritten file to judge.
-
-    Attributes:
-        path: the file.
-        model: the same in memory; only its structure is looked at.
-        names: output of the candidate -> tensor of the source.
-        tolerance: what its passes may change.
-    """
-
-    path: Path
-    model: ir.Model
-    names: Mapping[str, str]
-    tolerance: Tolerance
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """The judgement on one candidate; fields as in ``report.Verification``."""
-
-    status: Status
-    reason: str = ""
-    samples: int = 0
-    tolerance: Tolerance | None = None
-    comparisons: tuple[TensorComparison, ...] = ()
+_NO_KERNEL = re.compile(r"Could not find an implementation for (?:([\w.]+)[.:]+)?(\w+)\(\d+\) node")
+_MAX_REFUSED = 16
+_LISTED = 4
 
 
 @dataclass
 class Verifier:
-    """Compares candidates with one source; the source runs once per kind of input.
+    """Compares candidates with one source.
 
     Args:
         source: the reference file.
@@ -76,172 +55,239 @@ class Verifier:
     scratch: Path
     waiting: Child | None = None
     seconds: float = 0.0
-    _references: dict[object, Run] = field(default_factory=dict)
+    _refused: set[Operator] = field(default_factory=set)
+    _picture: int = PICTURE_SIZES[0]
 
-    @property
-    def kind(self) -> str:
-        """Where the inputs come from."""
-        return self.samples.kind if self.samples else SEEDED
-
-    def judge(self, candidate: Candidate) -> Verdict:
-        """Run both models on the same inputs and compare every output.
+    def judge(self, candidates: Sequence[Candidate]) -> tuple[Verdict, ...]:
+        """Run the models on the same inputs and compare every output with the source's.
 
         Raises:
             UsageError: the samples do not fit the model.
         """
         started = time.perf_counter()
         try:
-            return self._judge(candidate)
-        except PreconditionError as error:
-            return Verdict(status=Status.UNPROVEN, reason=str(error))
+            return self._judge(candidates)
         finally:
             self.seconds += time.perf_counter() - started
 
-    def _judge(self, candidate: Candidate) -> Verdict:
+    def _judge(self, candidates: Sequence[Candidate]) -> tuple[Verdict, ...]:
         source = load_model(self.source)
-        inputs = shared_inputs(input_specs(source), input_specs(candidate.model))
-        feeds = self._feeds(inputs)
-        reference, answer = self._run_both(source, inputs, feeds, candidate)
-        if reference.error:
-            return Verdict(status=Status.UNPROVEN, reason=f"the source does not run: {reference.error}")
-        if answer.error:
-            return _not_running(candidate.model, answer.error)
-        expected = [_select(outputs, candidate.names) for outputs in reference.outputs]
-        deaf = _constant_outputs(expected) if inputs.specs else []
-        # A second feed made from a single given sample only tells whether outputs vary at all.
-        count = min(len(feeds), self._given(inputs)) if self.samples else len(feeds)
-        verdict = _compare_all(expected[:count], answer.outputs[:count], candidate.tolerance)
-        if verdict.status is not Status.PROVEN or not deaf:
-            return verdict
-        if len(deaf) == len(candidate.names):
-            reason = f"the outputs do not depend on the inputs ({self.kind})"
-            return dataclasses.replace(verdict, status=Status.UNPROVEN, reason=reason)
-        return dataclasses.replace(verdict, reason=f"{', '.join(deaf)} did not vary over the samples")
-
-    def _given(self, inputs: SharedInputs) -> int:
-        return len(inputs.regroup(self.samples.feeds)) if self.samples else 0
-
-    def _run_both(
-        self, source: ir.Model, inputs: SharedInputs, feeds: tuple[Feeds, ...], candidate: Candidate
-    ) -> tuple[Run, Run]:
-        outputs = {value.name for value in source.graph.outputs}
-        probes = tuple(sorted(set(candidate.names.values()) - outputs))
-        key = (inputs.specs, probes)
-        if key in self._references:
-            return self._references[key], run_files([candidate.path], feeds)[0]
-        path = self._with_probes(source, probes) if probes else self.source
-        reference, answer = run_files([path, candidate.path], feeds, waiting=self.waiting)
-        self._references[key] = reference
-        return reference, answer
-
-    def _feeds(self, inputs: SharedInputs) -> tuple[Feeds, ...]:
-        if not inputs.specs:
-            return ({},)
-        if self.samples is None:
+        verdicts: dict[int, Verdict] = {}
+        groups: dict[object, list[Trial]] = {}
+        for place, candidate in enumerate(candidates):
             try:
-                return inputs.seeded()
-            except UsageError as error:
-                raise PreconditionError(str(error)) from error
+                trial = self._trial(source, place, candidate)
+                groups.setdefault(trial.key, []).append(trial)
+            except PreconditionError as error:
+                verdicts[place] = _unproven(str(error))
+            except _WrongError as error:
+                verdicts[place] = error.verdict
+        for trials in groups.values():
+            try:
+                verdicts.update(self._judge_group(source, trials))
+            except _RunAgainError:
+                return self._judge(candidates)
+            except PreconditionError as error:
+                verdicts.update({trial.place: _unproven(str(error)) for trial in trials})
+        return tuple(verdicts[place] for place in range(len(candidates)))
+
+    def _trial(self, source: ir.Model, place: int, candidate: Candidate) -> Trial:
+        inputs = self._shared(source, candidate.model)
+        _check_outputs(candidate)
+        missing = set(candidate.names.values()) - _tensor_names(source)
+        if missing:
+            raise PreconditionError(f"the source has no tensor {min(missing)} to compare with")
+        foreign = [foreign_nodes(model, self._refused) for model in (source, candidate.model)]
+        if not any(foreign):
+            return Trial(place=place, candidate=candidate, cuts=no_cuts(candidate.names), inputs=inputs)
+        sides: list[Side] = []
+        for model, nodes in zip((source, candidate.model), foreign, strict=True):
+            sizes = {spec.name: _own_shape(spec, inputs) for spec in input_specs(model)}
+            sides.append(Side(model, nodes, output_specs_of(model, nodes, sizes)))
+        cuts = plan_cuts(sides[0], sides[1], candidate.names)
+        if not cuts.pairs:
+            raise PreconditionError(f"nothing can be compared: {_cut_text(cuts)}")
+        inputs = self._shared(source, candidate.model, cuts)
+        return Trial(place=place, candidate=candidate, cuts=cuts, inputs=inputs)
+
+    def _shared(self, source: ir.Model, other: ir.Model, cuts: Cuts | None = None) -> SharedInputs:
+        cuts = cuts or Cuts()
+        return shared_inputs(
+            (*input_specs(source), *cuts.source_inputs),
+            (*input_specs(other), *cuts.other_inputs),
+            picture=self._picture,
+        )
+
+    def _judge_group(self, source: ir.Model, trials: list[Trial]) -> Iterator[tuple[int, Verdict]]:
+        feeds, kind, count = self._feeds(source, trials[0].inputs)
+        runner = TrialRunner(self.scratch, self.waiting)
+        for found in runner.run(source, trials, feeds):
+            trial = found.trial
+            if error := found.reference.error:
+                self._try_otherwise(error, trial.inputs)
+                verdict = _unproven(f"the source does not run: {error}{_hint(trial.inputs)}")
+            elif error := found.answer.error:
+                verdict = Verdict(status=Status.FAILED, reason=f"the result does not run: {error}")
+            else:
+                verdict = self._with_share(source, trial, _verdict(found, count, kind))
+            yield trial.place, dataclasses.replace(verdict, kind=kind if verdict.samples else "")
+
+    def _try_otherwise(self, error: str, inputs: SharedInputs) -> None:
+        """Judge all anew when the source may run with an operator cut out, or with other sizes."""
+        found = _NO_KERNEL.search(error)
+        operator = (found.group(1) or "", found.group(2)) if found else None
+        if operator and operator not in self._refused and len(self._refused) < _MAX_REFUSED:
+            self._refused.add(operator)
+            raise _RunAgainError
+        larger = [size for size in PICTURE_SIZES if size > self._picture]
+        if self.samples is None and larger and any(size == self._picture for _, size in inputs.guessed):
+            self._picture = larger[0]
+            raise _RunAgainError
+
+    def _feeds(self, source: ir.Model, inputs: SharedInputs) -> tuple[tuple[Feeds, ...], str, int]:
+        """Return the inputs, what they are, and how many of them are compared."""
+        if not inputs.specs:
+            return ({},), SEEDED, 1
+        if self.samples is None:
+            made = make_inputs(source, inputs)
+            return made.feeds, made.kind, len(made.feeds)
         if not self.samples.feeds:
             raise UsageError(f"no samples were given ({self.samples.kind})")
-        feeds = inputs.regroup(self.samples.feeds)
-        return feeds if len(feeds) > 1 else (*feeds, _varied(feeds[0]))
+        own = {value.name for value in source.graph.inputs}
+        given = dataclasses.replace(inputs, specs=tuple(s for s in inputs.specs if s.name in own))
+        feeds = given.regroup(self.samples.feeds)
+        count = len(feeds)
+        # A second feed made from a single given sample only tells whether outputs vary at all.
+        feeds = feeds if count > 1 else (*feeds, _varied(feeds[0]))
+        cut = dataclasses.replace(inputs, specs=tuple(s for s in inputs.specs if s.name not in own))
+        extra = make_inputs(source, cut, range(len(feeds))).feeds if cut.specs else ({},) * len(feeds)
+        return (
+            tuple({**feed, **more} for feed, more in zip(feeds, extra, strict=True)),
+            self.samples.kind,
+            count,
+        )
 
-    def _with_probes(self, source: ir.Model, probes: tuple[str, ...]) -> Path:
-        """Write the source with inner tensors as outputs: a pass made outputs of them."""
-        values = {value.name: value for node in source.graph for value in node.outputs}
-        values.update({value.name: value for value in source.graph.inputs})
-        for name in probes:
-            if name not in values:
-                raise PreconditionError(f"the source has no tensor {name} to compare with")
-            source.graph.outputs.append(values[name])
-        path = self.scratch / f"reference-{len(self._references)}.onnx"
-        write_model(source, path)
-        return path
+    def _with_share(self, source: ir.Model, trial: Trial, verdict: Verdict) -> Verdict:
+        """Say how much of a model with foreign nodes was compared; that is no proof of the whole."""
+        cuts = trial.cuts
+        if cuts.operators is None or verdict.status is Status.FAILED:
+            return verdict
+        total = nodes_behind(source, set(trial.candidate.names.values()))
+        stop = {spec.name for spec in cuts.source_inputs}
+        done = nodes_behind(source, {pair.source for pair in cuts.pairs}, stop)
+        text = f"{done} of {total} nodes are proven" if verdict.status is Status.PROVEN else verdict.reason
+        return dataclasses.replace(verdict, status=Status.UNPROVEN, reason=f"{text}, {_cut_text(cuts)}")
 
 
-def combined_tolerance(passes: Sequence[Pass]) -> Tolerance:
-    """Return what several passes may change together: the sum of what each states."""
-    stated = [item.tolerance for item in passes if item.tolerance != FLOAT32_REORDERED]
-    if not stated:
-        return FLOAT32_REORDERED
-    return Tolerance(
-        atol=sum(item.atol for item in stated),
-        rtol=min(0.1, sum(item.rtol for item in stated)),
-        peak=min(0.01, sum(item.peak for item in stated)),
-        why="; ".join(dict.fromkeys(item.why for item in stated)),
+class _RunAgainError(Exception):
+    """The source can be run in another way."""
+
+
+class _WrongError(Exception):
+    """A candidate is wrong whatever it computes."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
+def _check_outputs(candidate: Candidate) -> None:
+    found = [value.name or "" for value in candidate.model.graph.outputs]
+    wanted = list(candidate.names)
+    lost = [(name, "the candidate lacks this output") for name in wanted if name not in found]
+    extra = [(name, "the reference lacks this output") for name in found if name not in wanted]
+    items = tuple(TensorComparison(name=n, outcome=Outcome.MISSING, detail=why) for n, why in lost + extra)
+    if not items and found == wanted:
+        return
+    reason = (
+        describe(items[0], candidate.tolerance)
+        if items
+        else (f"the outputs come as {', '.join(found)}, not as {', '.join(wanted)}")
+    )
+    raise _WrongError(
+        Verdict(status=Status.FAILED, reason=reason, tolerance=candidate.tolerance, comparisons=items)
     )
 
 
-def describe(item: TensorComparison, tolerance: Tolerance) -> str:
-    """Return a failed comparison as a clause: which output, how far, what was allowed."""
-    if item.max_abs is None:
-        return f"output {item.name}: {item.outcome.value}, {item.detail}"
-    return (
-        f"output {item.name} differs by up to {item.max_abs:.3g}, {item.margin:.3g} times the tolerance "
-        f"(atol {tolerance.atol:g}, rtol {tolerance.rtol:g}, peak {tolerance.peak:g}); {item.detail}"
+def _tensor_names(model: ir.Model) -> set[str | None]:
+    made = {value.name for node in model.graph for value in node.outputs}
+    return made | {value.name for value in model.graph.inputs} | set(model.graph.initializers)
+
+
+def _own_shape(spec: TensorSpec, inputs: SharedInputs) -> tuple[int | str | None, ...]:
+    """Return the sizes of an input, unknown ones as they will be fed."""
+    fed = next((item.shape for item in inputs.specs if item.name == spec.name), spec.shape)
+    return tuple(dim if isinstance(dim, int) else size for dim, size in zip(spec.shape, fed, strict=True))
+
+
+def _verdict(found: Answers, count: int, kind: str) -> Verdict:
+    trial, answer = found.trial, found.answer.outputs
+    pairs = [pair for pair in trial.cuts.pairs if pair.label not in found.same]
+    expected = [{pair.label: outputs[pair.source] for pair in pairs} for outputs in found.reference.outputs]
+    got = [{p.label: outputs[p.other] for p in pairs if p.other in outputs} for outputs in answer]
+    verdict = judge_answers(expected[:count], got[:count], trial.candidate.tolerance)
+    if verdict.status is Status.FAILED:
+        return verdict
+    if wrong := _declared_wrongly(trial, answer):
+        return dataclasses.replace(verdict, status=Status.FAILED, reason=wrong)
+    alike = tuple(
+        TensorComparison(name=name, outcome=Outcome.MATCH, max_abs=0.0, margin=0.0, detail="the same nodes")
+        for name in sorted(found.same)
     )
+    verdict = dataclasses.replace(verdict, comparisons=(*verdict.comparisons, *alike))
+    if verdict.status is not Status.PROVEN or not trial.inputs.specs or not pairs:
+        return verdict
+    deaf = constant_outputs(expected)
+    if len(deaf) == len(pairs):
+        reason = f"the outputs do not depend on the inputs ({kind})"
+        return dataclasses.replace(verdict, status=Status.UNPROVEN, reason=reason)
+    return verdict.with_note(f"{_list_text(deaf)} did not vary over the samples" if deaf else "")
 
 
-def _compare_all(
-    expected: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Array]], tolerance: Tolerance
-) -> Verdict:
-    itself = _compare(expected, expected, FLOAT32_REORDERED)
-    if broken := next((item for item in itself if not item.passed), None):
-        reason = f"output {broken.name} of the source proves nothing: {broken.detail}"
-        return Verdict(status=Status.UNPROVEN, reason=reason, samples=len(expected))
-    found = _compare(expected, got, tolerance)
-    wrong = next((item for item in found if not item.passed), None)
-    return Verdict(
-        status=Status.FAILED if wrong else Status.PROVEN,
-        reason=describe(wrong, tolerance) if wrong else "",
-        samples=len(expected),
-        tolerance=tolerance,
-        comparisons=found,
-    )
+def _declared_wrongly(trial: Trial, answer: Sequence[Mapping[str, Array]]) -> str:
+    model = trial.candidate.model
+    declared = {}
+    for value in model.graph.outputs:
+        dims = (
+            None
+            if value.shape is None
+            else [d if isinstance(d, int) and d >= 0 else None for d in value.shape]
+        )
+        if dims and any(spec.shape[:1] != own.shape[:1] for spec, own in _input_pairs(trial, model)):
+            dims[0] = None  # the answer is joined from several runs
+        declared[value.name or ""] = None if dims is None else tuple(dims)
+    return contradicted_shape(declared, answer)
 
 
-def _compare(
-    expected: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Array]], tolerance: Tolerance
-) -> tuple[TensorComparison, ...]:
-    pairs = zip(expected, got, strict=True)
-    return merge_samples([compare_outputs(mine, theirs, tolerance) for mine, theirs in pairs])
-
-
-def _select(outputs: Mapping[str, Array], names: Mapping[str, str]) -> dict[str, Array]:
-    return {now: outputs[then] for now, then in names.items()}
-
-
-def _constant_outputs(samples: Sequence[Mapping[str, Array]]) -> list[str]:
-    first, *others = samples
-    return [name for name in first if all(np.array_equal(first[name], other[name]) for other in others)]
+def _input_pairs(trial: Trial, model: ir.Model) -> Iterator[tuple[TensorSpec, TensorSpec]]:
+    own = {spec.name: spec for spec in input_specs(model)}
+    yield from ((spec, own[spec.name]) for spec in trial.inputs.specs if spec.name in own)
 
 
 def _varied(feed: Feeds) -> Feeds:
     """Return another input like this one: reversed, floats halved."""
-    return {name: _other(np.flip(array)) for name, array in feed.items()}
+
+    def other(array: Array) -> Array:
+        return np.multiply(array, 0.5, dtype=array.dtype) if array.dtype.kind == "f" else array
+
+    return {name: other(np.flip(array)) for name, array in feed.items()}
 
 
-def _other(array: Array) -> Array:
-    return np.multiply(array, 0.5, dtype=array.dtype) if array.dtype.kind == "f" else array
+def _unproven(reason: str) -> Verdict:
+    return Verdict(status=Status.UNPROVEN, reason=reason)
 
 
-def _not_running(model: ir.Model, error: str) -> Verdict:
-    foreign = _foreign_operator(model)
-    if foreign:
-        reason = f"the result does not run: operator {foreign} is unknown to onnxruntime"
-        return Verdict(status=Status.UNPROVEN, reason=reason)
-    return Verdict(status=Status.FAILED, reason=f"the result does not run: {error}")
+def _hint(inputs: SharedInputs) -> str:
+    sizes = ", ".join(f"{name} = {size}" for name, size in inputs.guessed)
+    return f" (made up: {sizes}; give inputs of the right size with --data)" if sizes else ""
 
 
-def _foreign_operator(model: ir.Model) -> str:
-    """Return the first operator that is neither ONNX's nor onnxruntime's nor a function."""
-    for graph in all_graphs(model):
-        for node in graph:
-            if node.op_identifier() in model.functions:
-                continue
-            if node.domain not in _STANDARD_DOMAINS:
-                return f"{node.domain}::{node.op_type}"
-            if node.domain != "com.microsoft" and not onnx.defs.has(node.op_type, node.domain):
-                return node.op_type
-    return ""
+def _cut_text(cuts: Cuts) -> str:
+    operators = ", ".join(f"{count} {name}" for name, count in (cuts.operators or {}).items())
+    text = f"the models cut at {operators}, which onnxruntime cannot run; what these compute is not compared"
+    return f"{text}, nor {_list_text(cuts.left_out)}" if cuts.left_out else text
+
+
+def _list_text(items: Sequence[str]) -> str:
+    more = len(items) - _LISTED
+    return ", ".join(items[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.core.samples import structured_feeds
 from graphopt.core.tensors import Dim, TensorSpec
 from graphopt.surgery.engine.feeds import SharedInputs, shared_inputs, split_feed
 
@@ -25,6 +26,8 @@ def _spec(*shape: Dim, name: str = "x", dtype: str = "float32") -> TensorSpec:
         ((4, 3), (None, 3), (4, 3)),
         (("n", "w"), ("n", 5), (2, 5)),
         (("n", 7), ("n", "w"), (2, 7)),
+        (("n", 3, "h", "w"), ("n", 3, "h", 9), (2, 3, 32, 9)),
+        (("n", "n"), ("n", "n"), (2, 2)),
         (("n", "w"), ("n", "w"), (2, 2)),
         ((), (), ()),
     ],
@@ -51,7 +54,7 @@ def test_what_fits_nothing_is_said(source: TensorSpec, result: TensorSpec, messa
 
 def test_an_input_that_the_result_lost_is_still_made_for_the_source() -> None:
     inputs = shared_inputs([_spec(1, 3), _spec(2, name="gone")], [_spec(1, 3)])
-    feed = inputs.seeded()[0]
+    feed = structured_feeds(inputs.specs, seed=0)
     (piece,) = split_feed([_spec(1, 3), _spec(2, name="gone")], feed)
     assert sorted(piece) == ["gone", "x"]
 

@@ -50,7 +50,8 @@ class Child:
         response = Path(self._folder, "response")
         if not response.is_file():
             raise ChildCrashed(_why_dead(function.__name__, returncode, Path(self._folder, "log")))
-        result, error = pickle.loads(response.read_bytes())
+        with response.open("rb") as stream:  # not read at once: answers can be large
+            result, error = pickle.load(stream)
         if error is not None:
             raise _rebuilt(*error)
         return cast(R, result)
@@ -175,7 +176,8 @@ def _main(folder: Path, modules: list[str]) -> int:
         except GraphoptError as error:
             answer = (None, (type(error), error.args, vars(error)))
         unfinished = Path(folder, "unfinished")
-        unfinished.write_bytes(pickle.dumps(answer))
+        with unfinished.open("wb") as stream:
+            pickle.dump(answer, stream, protocol=pickle.HIGHEST_PROTOCOL)
         unfinished.rename(Path(folder, "response"))
     except MemoryError:
         return _OUT_OF_MEMORY

@@ -72,18 +72,35 @@ class OnnxRuntimeSession:
         optimize: let onnxruntime rewrite the graph. Off by default: a comparison must run the
             graph as it is. Timings and deployments want it on.
         threads: intra-op threads; 0 lets onnxruntime choose.
+        weights: onnxruntime's own values for initializers of the model, used in place and not copied.
+        frugal: spend less memory and, for that, a little time: no arena, no repacked weights.
 
     Raises:
         InvalidModelError: onnxruntime refuses the model; its reason is in the message.
     """
 
-    def __init__(self, model: Path | bytes, *, optimize: bool = False, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        optimize: bool = False,
+        threads: int = 0,
+        weights: Mapping[str, Any] | None = None,
+        frugal: bool = False,
+    ) -> None:
         runtime: Any = require("onnxruntime", extra="onnxruntime", purpose="running an ONNX model")
         options = runtime.SessionOptions()
         level = runtime.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # what matters is raised; the rest is noise on stderr
+        if frugal:
+            options.enable_cpu_mem_arena = False
+            options.enable_mem_pattern = False
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        self._weights = dict(weights or {})  # onnxruntime reads them as long as the session lives
+        for initializer, value in self._weights.items():
+            options.add_initializer(initializer, value)
         name = str(model) if isinstance(model, Path) else "the model in memory"
         try:
             self._session = runtime.InferenceSession(
@@ -121,6 +138,7 @@ class OnnxRuntimeSession:
     def close(self) -> None:
         """Drop the native session."""
         self._session = None
+        self._weights = {}
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,138 @@
+"""Nodes that onnxruntime cannot run, and how large what they make is.
+
+A body for such an operator (a model-local function of its name) makes it runnable: nothing here then
+takes it for foreign.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+
+from graphopt.core.errors import PreconditionError
+from graphopt.core.tensors import Dim, TensorSpec
+from graphopt.surgery.graph_edits import take_over
+from graphopt.surgery.graph_queries import subgraphs_of
+from graphopt.surgery.shapes.shape_analysis import analyse_shapes
+
+Operator = tuple[str, str]
+"""Domain and name."""
+_RUNTIME_DOMAINS = ("ai.onnx.ml", "com.microsoft", "ai.onnx.preview.training")
+_DEFORMABLE = {"MMCVDeformConv2d": 2, "MMCVModulatedDeformConv2d": 3}
+"""Deformable convolutions of mmcv, and where their weight is among the inputs."""
+
+
+def operator_of(node: ir.Node) -> str:
+    """Return the operator's name with its domain, as users know it."""
+    return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+
+
+def foreign_nodes(model: ir.Model, refused: Collection[Operator] = ()) -> list[ir.Node]:
+    """Return the nodes of the main graph that onnxruntime cannot run.
+
+    A node that carries a graph, or calls a function, with such an operator inside counts as a whole.
+
+    Args:
+        model: where to look.
+        refused: operators that onnxruntime knows and yet refused (no kernel for a type).
+    """
+    search = _Search(model, frozenset(refused))
+    return [node for node in model.graph if search.is_foreign(node)]
+
+
+@dataclass
+class _Search:
+    model: ir.Model
+    refused: frozenset[Operator]
+
+    def is_foreign(self, node: ir.Node, inside: frozenset[ir.OperatorIdentifier] = frozenset()) -> bool:
+        if (node.domain, node.op_type) in self.refused:
+            return True
+        if any(self.is_foreign(item, inside) for graph in subgraphs_of(node) for item in graph):
+            return True
+        identifier = node.op_identifier()
+        function = self.model.functions.get(identifier)
+        if function is not None:
+            return identifier not in inside and any(
+                self.is_foreign(item, inside | {identifier}) for item in function
+            )
+        if node.domain == "":
+            return not onnx.defs.has(node.op_type, "")
+        return node.domain not in _RUNTIME_DOMAINS
+
+
+def output_specs_of(
+    model: ir.Model, nodes: Collection[ir.Node], sizes: Mapping[str, tuple[Dim, ...]]
+) -> dict[str, TensorSpec]:
+    """Return the tensors that foreign nodes make, as far as their size can be told.
+
+    What the file declares is believed; else the shape follows from the operator, where it is known.
+
+    Args:
+        model: not changed.
+        nodes: foreign nodes of its main graph.
+        sizes: shapes of the graph inputs.
+    """
+    found = {}
+    values = [value for node in nodes for value in node.outputs if value.name]
+    for value in values:
+        shape = _declared(value)
+        if shape is not None and value.dtype is not None:
+            found[value.name or ""] = _spec(value.name, shape, value.dtype)
+    if len(found) == len(values):
+        return found
+    for name, shape, dtype in _inferred(model, sizes):
+        if name not in found:
+            found[name] = _spec(name, shape, dtype)
+    wanted = {value.name for value in values}
+    return {name: spec for name, spec in found.items() if name in wanted}
+
+
+def _declared(value: ir.Value) -> tuple[int, ...] | None:
+    if value.shape is None:
+        return None
+    sizes = [size for size in value.shape if isinstance(size, int)]
+    return tuple(sizes) if len(sizes) == len(value.shape) else None
+
+
+def _spec(name: str | None, shape: tuple[int, ...], dtype: ir.DataType) -> TensorSpec:
+    return TensorSpec(name=name or "", shape=shape, dtype=str(dtype.numpy()))
+
+
+def _inferred(
+    model: ir.Model, sizes: Mapping[str, tuple[Dim, ...]]
+) -> Iterator[tuple[str, tuple[int, ...], ir.DataType]]:
+    trial = model.clone()
+    for node in list(trial.graph):
+        stand_in = _convolution(node) if node.op_type in _DEFORMABLE else None
+        if stand_in is not None:
+            trial.graph.insert_after(node, stand_in)
+            take_over(stand_in.outputs[0], node.outputs[0])
+            trial.graph.remove(node, safe=True)
+    try:
+        types, _ = analyse_shapes(trial, inputs=sizes)
+    except PreconditionError:
+        return
+    for value, known in types.items():
+        if value.name and known.static is not None and known.dtype is not None:
+            yield value.name, known.static, known.dtype
+
+
+def _convolution(node: ir.Node) -> ir.Node | None:
+    """Return the plain convolution that makes a tensor of the same shape and dtype."""
+    place = _DEFORMABLE[node.op_type]
+    if len(node.inputs) <= place:
+        return None
+
+    def pair(name: str, default: int) -> list[int]:
+        item = node.attributes.get(name)
+        return [int(size) for size in item.as_ints()] if item is not None else [default, default]
+
+    attributes: dict[str, int | list[int]] = {
+        "strides": pair("stride", 1),
+        "pads": pair("padding", 0) * 2,
+        "dilations": pair("dilation", 1),
+        "group": node.attributes.get_int("groups", 1),
+    }
+    return ir.node("Conv", [node.inputs[0], node.inputs[place]], dict(attributes))

@@ -1,0 +1,155 @@
+"""Make up inputs of a model from how it uses them, and say what was made up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.core.samples import structured_feeds
+from graphopt.core.tensors import Array, TensorSpec
+from graphopt.surgery.engine.feeds import Feeds, SharedInputs
+from graphopt.surgery.graph_queries import attribute_int, constant_tensor, input_of, label
+
+SEEDED = "seeded structured"
+SEEDS = (0, 1)
+_SMALL = 8
+_MOVES = ("Expand", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")
+_PASSED_ON = frozenset(("Cast", "Concat", "Identity", *_MOVES))
+_LOOKUPS = frozenset(("Gather", "GatherElements", "GatherND"))
+_SIZES = {
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Resize": (1, 2, 3),
+    "Slice": (1, 2, 3, 4),
+    "Tile": (1,),
+    "TopK": (1,),
+}
+"""Inputs that are sizes, places or counts: a made-up value there is rather wrong than right."""
+
+
+@dataclass(frozen=True)
+class MadeInputs:
+    """Inputs without a source.
+
+    Attributes:
+        feeds: one mapping per seed.
+        kind: what they are, for reports.
+    """
+
+    feeds: tuple[Feeds, ...]
+    kind: str
+
+
+def make_inputs(model: ir.Model, inputs: SharedInputs, seeds: Sequence[int] = SEEDS) -> MadeInputs:
+    """Make up one feed per seed; the later ones have a single sample where any number will do.
+
+    Floats are structured pictures, integers that look up a table stay inside it, a mask is zeros and
+    ones, other integers are 0 to 7.
+
+    Args:
+        model: whose inputs they are.
+        inputs: their sizes.
+        seeds: one per feed.
+
+    Raises:
+        PreconditionError: an input cannot be made up: strings, sizes, counts.
+    """
+    uses = {value.name or "": _Use.of(value) for value in model.graph.inputs}
+    notes = [f"{name} = {size}" for name, size in inputs.guessed]
+    for spec in inputs.specs:
+        use = uses.get(spec.name, _Use())
+        if use.size_of:
+            raise PreconditionError(
+                f"input {spec.name} says a size or a place ({use.size_of}), "
+                "which cannot be made up; give --data"
+            )
+        if _is_integer(spec):
+            notes.append(f"{spec.name}: {_range_text(spec, use)}")
+    feeds = tuple(
+        _feed(inputs if place == 0 else inputs.single(), uses, seed) for place, seed in enumerate(seeds)
+    )
+    return MadeInputs(feeds, SEEDED + (f"; {', '.join(notes)}" if notes else ""))
+
+
+@dataclass(frozen=True)
+class _Use:
+    """What an input is used for.
+
+    Attributes:
+        bound: size of the smallest table that it looks up; 0 for none.
+        size_of: the node that takes it for a size; empty for none.
+    """
+
+    bound: int = 0
+    size_of: str = ""
+
+    @classmethod
+    def of(cls, value: ir.Value) -> "_Use":
+        bound, pending, seen = 0, [value], {value}
+        while pending:
+            for node, index in pending.pop().uses():
+                if node.domain != "":
+                    continue
+                if index in _SIZES.get(node.op_type, ()):
+                    return cls(size_of=label(node))
+                if node.op_type in _LOOKUPS and index == 1:
+                    table = _table_size(node)
+                    bound = min(bound, table) if bound and table else bound or table
+                elif node.op_type in _PASSED_ON:
+                    pending.extend(found for found in node.outputs if found not in seen)
+                    seen.update(node.outputs)
+        return cls(bound=bound)
+
+
+def _table_size(node: ir.Node) -> int:
+    data = input_of(node, 0)
+    tensor = constant_tensor(data)
+    shape = list(tensor.shape) if tensor is not None else list(data.shape or ()) if data is not None else []
+    axis = 0 if node.op_type == "GatherND" else attribute_int(node, "axis", 0)
+    size = shape[axis] if -len(shape) <= axis < len(shape) else 0
+    return size if isinstance(size, int) else 0
+
+
+def _is_integer(spec: TensorSpec) -> bool:
+    try:
+        return np.dtype(spec.dtype).kind in "iu"
+    except TypeError:  # strings, sequences and their like
+        return False
+
+
+def _is_mask(spec: TensorSpec) -> bool:
+    return "mask" in spec.name.lower()
+
+
+def _range_text(spec: TensorSpec, use: _Use) -> str:
+    if use.bound:
+        return f"0 to {use.bound - 1}"
+    return "0 and 1" if _is_mask(spec) else f"0 to {_SMALL - 1}"
+
+
+def _feed(inputs: SharedInputs, uses: dict[str, _Use], seed: int) -> Feeds:
+    try:
+        feed = structured_feeds(inputs.specs, seed=seed)
+    except UsageError as error:
+        raise PreconditionError(str(error)) from error
+    for place, spec in enumerate(inputs.specs):
+        if _is_integer(spec):
+            rng = np.random.default_rng([seed, place, 1])
+            feed[spec.name] = _integers(spec, uses.get(spec.name, _Use()), rng)
+    return feed
+
+
+def _integers(spec: TensorSpec, use: _Use, rng: np.random.Generator) -> Array:
+    shape = tuple(size for size in spec.shape if isinstance(size, int))
+    if not use.bound and _is_mask(spec):
+        mask = rng.integers(0, 2, shape)
+        mask[..., :1] = 1  # a row of nothing but zeros makes a softmax of nothing
+        return np.asarray(mask, dtype=spec.dtype)
+    high = min(use.bound or _SMALL, int(np.iinfo(np.dtype(spec.dtype)).max) + 1)
+    return np.asarray(rng.integers(0, high, shape), dtype=spec.dtype)
