@@ -16,9 +16,9 @@ from graphopt.core.tensors import Array, TensorSpec
 from graphopt.surgery.checked_saving import checked_model, roles_of, save_sidecar
 from graphopt.surgery.connections import Part
 from graphopt.surgery.engine.agreement import agreement
-from graphopt.surgery.engine.feeds import SEEDS, Feeds
+from graphopt.surgery.engine.feeds import Feeds
+from graphopt.surgery.engine.made_inputs import SEEDED, SEEDS
 from graphopt.surgery.engine.model_runs import Run, run_files
-from graphopt.surgery.engine.verification import SEEDED
 from graphopt.surgery.joining import Joined, join_models
 from graphopt.surgery.report import Samples, Status, Verification
 

@@ -1,6 +1,7 @@
 """Run models in onnxruntime, optimisation off, in a process of their own."""
 
 import contextlib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,11 @@ import numpy as np
 
 from graphopt.core import child
 from graphopt.core.errors import GraphoptError
+from graphopt.core.onnx_files import load_model
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array
 from graphopt.surgery.engine.feeds import Feeds, split_feed
-from graphopt.surgery.engine.lean_model import LeanModel, runtime_values
+from graphopt.surgery.engine.lean_model import LeanModel, lean_model, runtime_values
 
 TIMEOUT_S = 3600.0
 _REASON_LENGTH = 300
@@ -64,6 +66,18 @@ def run_models(
             return (Run(error=one_line(str(error))),)
     # Which of them killed the process?
     return tuple(run for model in models for run in run_models([model], feeds, folder))
+
+
+def run_files(paths: Sequence[Path], feeds: Sequence[Feeds]) -> tuple[Run, ...]:
+    """Run each file on each feed, as ``run_models`` does.
+
+    Raises:
+        MissingBackendError: onnxruntime is not installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="graphopt-") as name:
+        folder = Path(name)
+        models = [lean_model(load_model(path), folder / f"weights-{i}") for i, path in enumerate(paths)]
+        return run_models(models, feeds, folder)
 
 
 def one_line(text: str) -> str:

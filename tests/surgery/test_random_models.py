@@ -14,7 +14,7 @@ from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array
 from graphopt.surgery import find_pass, pass_names
 from graphopt.surgery.engine.running import run_pass
-from graphopt.surgery.engine.verification import combined_tolerance
+from graphopt.surgery.engine.verdicts import combined_tolerance
 from graphopt.surgery.graph_pass import Effect, Pass
 
 RandomModel = Callable[..., onnx.ModelProto]
