@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from graphopt.core.errors import DatasetError
 from graphopt.core.files import atomic_file
 from graphopt.runtime.task import Panel, Reading
+
+if TYPE_CHECKING:
+    from PIL import Image  # everywhere else inside functions: recipes are listed without it
 
 _HEIGHT = 480
 _LEGEND = 330
@@ -21,12 +23,14 @@ _VEIL = 0.6
 """Weight of a mask's colour over the image."""
 
 
-def photograph(path: Path) -> Image.Image:
+def photograph(path: Path) -> "Image.Image":
     """Read an image file as RGB.
 
     Raises:
         DatasetError: it cannot be decoded.
     """
+    from PIL import Image
+
     try:
         with Image.open(path) as opened:
             return opened.convert("RGB")
@@ -35,8 +39,8 @@ def photograph(path: Path) -> Image.Image:
 
 
 def overlay(
-    photo: Image.Image, mask: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]], *, clear: int = 0
-) -> Image.Image:
+    photo: "Image.Image", mask: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]], *, clear: int = 0
+) -> "Image.Image":
     """Lay a mask's colours over a photograph; where the mask is ``clear`` it is only dimmed.
 
     Args:
@@ -45,6 +49,8 @@ def overlay(
         palette: a colour for each value of the mask.
         clear: value that is left without colour, usually the background.
     """
+    from PIL import Image
+
     pixels = np.asarray(photo, np.float32)
     colours: Any = np.asarray(palette, np.float32)[mask]
     mixed = np.where((mask == clear)[..., None], pixels * 0.55, pixels * (1 - _VEIL) + colours * _VEIL)
@@ -55,11 +61,13 @@ def overlay(
     return Image.fromarray(mixed.astype(np.uint8))
 
 
-def compose(panels: Sequence[Panel], readings: Sequence[Reading], *, title: str) -> Image.Image:
+def compose(panels: Sequence[Panel], readings: Sequence[Reading], *, title: str) -> "Image.Image":
     """Put panels side by side at 480 px height, and the positive readings in a legend on the right.
 
     With labels, right readings are green and wrong or missed ones red.
     """
+    from PIL import Image, ImageDraw, ImageFont
+
     pictures = [_scaled(panel.picture) for panel in panels]
     width = sum(picture.width for picture in pictures)
     sheet = Image.new("RGB", (width + _LEGEND, _HEIGHT), "white")
@@ -85,9 +93,10 @@ def compose(panels: Sequence[Panel], readings: Sequence[Reading], *, title: str)
     return sheet
 
 
-def percent(value: float) -> str:
+def percent(value: float, *, digits: int = 0) -> str:
     """Write a fraction in percent; one that rounds to 0 but is more says so."""
-    return "<1%" if 0 < value < 0.005 else f"{value:.0%}"
+    least = 10.0**-digits
+    return f"<{least:.{digits}f}%" if 0 < 100 * value < least / 2 else f"{value:.{digits}%}"
 
 
 def draw_prediction(
@@ -103,6 +112,8 @@ def draw_prediction(
         sheet.save(stream, format="PNG")
 
 
-def _scaled(picture: Image.Image) -> Image.Image:
+def _scaled(picture: "Image.Image") -> "Image.Image":
+    from PIL import Image
+
     width = max(1, round(picture.width * _HEIGHT / picture.height))
     return picture.resize((width, _HEIGHT), Image.Resampling.LANCZOS)

@@ -256,11 +256,14 @@ def _binding_by_content(
 
 
 def _fits(path: Path, item: _Expected) -> bool:
-    kind = path.suffix.lower()
-    if kind == ".bin":
+    if path.suffix.lower() == ".bin":
         return path.stat().st_size in {item.size * dtype.itemsize for dtype in item.dtypes()}
-    value = _load_npy(path) if kind == ".npy" else _load_txt(path)
-    if kind == ".npy" and (value.dtype not in item.dtypes() or not _same_shape(value.shape, item.shape)):
+    return _is_value_of(_load_text_or_npy(path), path, item)
+
+
+def _is_value_of(value: Array, path: Path, item: _Expected) -> bool:
+    npy = path.suffix.lower() == ".npy"
+    if npy and (value.dtype not in item.dtypes() or not _same_shape(value.shape, item.shape)):
         return False
     return value.size == item.size
 
@@ -270,20 +273,23 @@ def _same_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 
 def _load(path: Path, item: _Expected, stored: np.dtype[Any]) -> Array:
-    raw = path.suffix.lower() == ".bin"
-    if not _fits(path, item) or (raw and item.stored_as(path) != stored):
+    if path.suffix.lower() == ".bin":
+        value: Array | None = None
+        if _fits(path, item) and item.stored_as(path) == stored:
+            value = np.fromfile(path, stored)
+    else:
+        value = _load_text_or_npy(path)
+        value = value if _is_value_of(value, path, item) else None
+    if value is None:
         raise DatasetError(
             f"{path} ({path.stat().st_size} bytes) is not {item.dtype.name} {list(item.shape)} of output "
             f"{item.name}; was the copy cut short?"
         )
-    kind = path.suffix.lower()
-    if kind == ".npy":
-        value = _load_npy(path)
-    elif kind == ".txt":
-        value = _load_txt(path)
-    else:
-        value = np.fromfile(path, stored)
     return value.reshape(item.shape).astype(item.dtype)
+
+
+def _load_text_or_npy(path: Path) -> Array:
+    return _load_npy(path) if path.suffix.lower() == ".npy" else _load_txt(path)
 
 
 def _load_npy(path: Path) -> Array:
@@ -297,7 +303,9 @@ def _load_npy(path: Path) -> Array:
 
 def _load_txt(path: Path) -> Array:
     try:
-        return np.array([float(word) for word in path.read_text(encoding="utf-8").split()], np.float64)
+        text = path.read_text(encoding="utf-8")
+        # Much faster than split(): a mask's logits are 328,125 numbers a file.
+        return np.fromstring(text, np.float64, sep=" ") if text.strip() else np.empty(0)
     except (UnicodeDecodeError, ValueError) as error:
         raise DatasetError(f"{path} holds something else than numbers: {error}") from error
 

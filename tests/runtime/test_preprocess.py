@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graphopt.core.errors import DatasetError, UsageError
+from graphopt.core.errors import DatasetError, MissingBackendError, UsageError
 from graphopt.core.preprocessing import (
     DecodePil,
     Normalize,
@@ -242,3 +243,13 @@ def test_letterbox_steps_that_make_no_sense(
         preprocess(write_image(tmp_path / "a.png"), (DecodePil(), step, ToNchw()))
     with pytest.raises(UsageError, match=r"needs uint8 or float32 \[H, W, 3\]"):
         preprocess(write_image(tmp_path / "a.png"), (DecodePil(), ScaleToUnit(), ToNchw(), step))
+
+
+def test_without_opencv_the_error_says_what_to_install(
+    tmp_path: Path, write_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    path = write_image(tmp_path / "a.png", width=500, height=401)
+    preprocess(path, REFINENET)  # nothing to resize
+    with pytest.raises(MissingBackendError, match=r"pip install 'graphopt\[vision\]'"):
+        preprocess(write_image(tmp_path / "b.png"), REFINENET)

@@ -20,7 +20,7 @@ from graphopt.cli.options import (
 @data_option("Data set folder; for device results its labels are enough.", required=True)
 @limit_option
 @recipe_option
-@output_option("Write the figures in the original scripts' form (fusion_result.json).")
+@output_option("Write the figures in the original scripts' form.")
 @force_option
 @click.option(
     "--store",

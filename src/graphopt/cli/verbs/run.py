@@ -25,12 +25,13 @@ def command(
     """
     from graphopt.cli.render import print_json, print_table
     from graphopt.recipes.inference import read_images
+    from graphopt.runtime.pictures import percent
 
     results = read_images(what, images, recipe_name=recipe_name, pictures=pictures, force=force)
     if as_json:
         print_json("run", {"ok": True, "images": [item.to_json() for item in results]})
         return
     for item in results:
-        rows = [[r.label, f"{r.value:.1%}"] for r in item.readings if r.positive]
+        rows = [[r.label, percent(r.value, digits=1)] for r in item.readings if r.positive]
         measure = item.readings[0].measure if item.readings else "value"
         print_table(str(item.image), ["label", f">{measure}"], rows)
