@@ -41,6 +41,7 @@ def add_constant(model: ir.Model, before: ir.Node, content: Array | ir.TensorPro
     """
     graph = graph_of(before)
     name = fresh_name(model, stem)
+    # A scalar stays one: ascontiguousarray would give it an axis.
     tensor = ir.Tensor(np.asarray(content, order="C")) if isinstance(content, np.ndarray) else content
     if is_function_body(model, graph):
         constant = ir.node("Constant", [], {"value": tensor}, name=fresh_name(model, f"{name}_node"))

@@ -57,6 +57,19 @@ class VersionedBuilder(NodeBuilder):
             return self._like("Pad", source, amounts)
         return self._like("Pad", source, amounts, self.constant(fill, "fill"))
 
+    def split(self, source: ir.Value, *, axis: int, sizes: Sequence[int]) -> tuple[ir.Value, ...]:
+        """Cut ``source`` into parts of these sizes along ``axis`` (sizes are an input since opset 13)."""
+        attributes: dict[str, Attribute] = {"axis": axis}
+        inputs = [source]
+        if self.opset < 13:
+            attributes["split"] = list(sizes)
+        else:
+            inputs.append(self.integers(sizes, "sizes"))
+        parts = self.ops("Split", *inputs, attributes=attributes, outputs=len(sizes))
+        for part in parts:
+            part.type = source.type
+        return parts
+
     def unsqueeze(self, source: ir.Value, axes: Sequence[int]) -> ir.Value:
         """Add axes of size one (axes are an input since opset 13)."""
         return self._with_axes("Unsqueeze", source, axes, since=13)

@@ -136,6 +136,14 @@ def test_removing_a_node_with_subgraphs_frees_what_they_read(model: ir.Model) ->
     assert "given" in model.graph.initializers  # a graph input stays
 
 
+def test_a_scalar_constant_has_no_axis() -> None:
+    model = ir.from_onnx_text(TEXT)
+    value = add_constant(model, model.graph[0], np.array(3, dtype=np.int64), "k")
+    assert value.shape is not None
+    assert len(value.shape) == 0
+    assert constant_of(value) == 3
+
+
 def test_constants_are_put_where_the_reader_can_see_them(model: ir.Model) -> None:
     inner = value(model, "q").producer()
     function_node = next(node for node in nodes_of(model, "Neg") if node.outputs[0].name == "n")

@@ -1,0 +1,142 @@
+"""The pass ``merge_reshapes``."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from graphopt.surgery.graph_edits import bypass, remove_unread, why_not_bypassed
+from graphopt.surgery.graph_pass import Declined, GraphPass, Site
+from graphopt.surgery.graph_queries import (
+    has_attribute_references,
+    input_of,
+    ints_of,
+    is_op,
+    label,
+    nodes_of,
+    used_elsewhere,
+)
+from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
+from graphopt.surgery.versioned_builder import VersionedBuilder
+
+RESHAPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+
+Shape = tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Short(Site):
+    """A node that can read ``source``: reshaped to ``sizes``, or as it is when there are none."""
+
+    source: ir.Value
+    sizes: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeReshapes(GraphPass):
+    """Reshape once, or not at all, where ``Reshape``, ``Flatten``, ``Squeeze`` and ``Unsqueeze`` meet.
+
+    Why: view, unsqueeze and squeeze are free in a training framework; on a device each may be a copy,
+    and each hides its neighbours from fusions.
+    Before: ``x[N,12] -> Unsqueeze(1) -> Reshape([-1,3,4])``, ``x -> Squeeze(1) -> Unsqueeze(1)``.
+    After: ``x -> Reshape([-1,3,4])``, ``x``; nodes that keep the shape go too.
+    Seen in: masked_attention.
+    """
+
+    name: ClassVar[str] = "merge_reshapes"
+
+    def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
+        """Yield nodes that keep the shape, alone or with the one above; see ``GraphPass.sites``."""
+        nodes = [node for node in nodes_of(model, *RESHAPING) if not has_attribute_references(node)]
+        types = infer_types(model) if nodes else {}
+        taken: set[ir.Node] = set()
+        for node in nodes:
+            place = None if node in taken else _place(node, types)
+            if place is None:
+                continue
+            if isinstance(place, Site):
+                upper = node.inputs[0].producer() if node.inputs[0] is not None else None
+                if upper in taken:
+                    continue  # the next sweep looks at it again
+                taken |= {node} if upper is None else {node, upper}
+            yield place
+
+    def rewrite(self, model: ir.Model, site: Site) -> None:
+        """Reshape the first tensor, or let it be read as it is."""
+        if not isinstance(site, _Short):
+            return
+        if site.sizes is not None:
+            builder = VersionedBuilder(model, site.node)
+            builder.replace(builder.reshape(site.source, site.sizes))
+            return
+        between = site.node.inputs[0]
+        site.node.replace_input_with(0, site.source)
+        bypass(model, site.node)
+        if between is not None:
+            remove_unread(model, [between])
+
+
+def _place(node: ir.Node, types: Mapping[ir.Value, Inferred]) -> Site | Declined | None:
+    before, after = input_of(node, 0), _shape(types, node.outputs[0])
+    if before is None:
+        return None
+    if _equal(_shape(types, before), after):
+        return _nothing(node, before, "it keeps the shape")
+    upper = before.producer()
+    if upper is None or not is_op(upper, *RESHAPING) or upper.graph is not node.graph:
+        return None
+    source = input_of(upper, 0)
+    if source is None or has_attribute_references(upper):
+        return None
+    if _equal(_shape(types, source), after):
+        return _nothing(node, source, f"it undoes {label(upper)}")
+    reason = used_elsewhere(before, node)
+    if reason is not None:
+        return Declined(node=node, why=reason)
+    sizes = _sizes(node, _shape(types, source), after)
+    if isinstance(sizes, str):
+        return Declined(node=node, why=sizes)
+    return _Short(
+        node=node, what=f"with {label(upper)} it is Reshape to {list(sizes)}", source=source, sizes=sizes
+    )
+
+
+def _nothing(node: ir.Node, source: ir.Value, what: str) -> Site | Declined:
+    reason = why_not_bypassed(node, source=source)
+    return (
+        Declined(node=node, why=reason) if reason else _Short(node=node, what=what, source=source, sizes=None)
+    )
+
+
+def _sizes(node: ir.Node, source: Shape | None, after: Shape | None) -> tuple[int, ...] | str:
+    """Return constant sizes that take ``source`` to ``after``; a clause when there are none."""
+    given = ints_of(input_of(node, 1)) if is_op(node, "Reshape") else None
+    if given is not None and 0 not in given:
+        return tuple(given)  # whatever it reads, the elements are the same
+    if after is None:
+        return "the shape that it makes is unknown"
+    if 0 in after or (source is not None and 0 in source):
+        return "it is empty"
+    sizes = [_size(size, index, source) for index, size in enumerate(after)]
+    if sizes.count(-1) > 1:
+        unknown = ["?" if size is None else str(size) for size in after]
+        return f"more than one size of [{', '.join(unknown)}] is unknown"
+    return tuple(sizes)
+
+
+def _size(size: int | str | None, index: int, source: Shape | None) -> int:
+    if isinstance(size, int):
+        return size
+    same = size is not None and source is not None and index < len(source) and source[index] == size
+    return 0 if same else -1
+
+
+def _shape(types: Mapping[ir.Value, Inferred], value: ir.Value) -> Shape | None:
+    found = types.get(value)
+    return None if found is None else found.shape
+
+
+def _equal(left: Shape | None, right: Shape | None) -> bool:
+    # A name stands for one and the same number wherever it appears.
+    return left is not None and left == right and None not in left
