@@ -1,6 +1,6 @@
 """Run one command and write what it cost to a JSON file.
 
-``python measure.py RESULT.json LOG COMMAND [ARG ...]``
+``python measure.py RESULT.json LOG LIMIT_S COMMAND [ARG ...]``
 
 A process of its own per measured command: the kernel's peak of "the largest child waited for" is then
 that command's, its own children included, and not the one of an earlier command.
@@ -9,6 +9,7 @@ that command's, its own children included, and not the one of an earlier command
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -18,19 +19,27 @@ _EVERY_S = 0.02
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def main(result: Path, log: Path, command: list[str]) -> int:
+def main(result: Path, log: Path, limit_s: float, command: list[str]) -> int:
+    timed_out = False
     with log.open("wb") as stream:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        )
         tree_bytes = 0
         while process.poll() is None:
             tree_bytes = max(tree_bytes, _resident_bytes(process.pid))
             time.sleep(_EVERY_S)
+            if time.perf_counter() - started > limit_s:
+                timed_out = True
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         wall_s = time.perf_counter() - started
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     largest_bytes = usage.ru_maxrss * 1024
     cost = {
         "exit_code": process.returncode,
+        "timed_out": timed_out,
         "wall_s": wall_s,
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "largest_bytes": largest_bytes,
@@ -53,4 +62,4 @@ def _resident_bytes(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
+    raise SystemExit(main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]))
