@@ -195,7 +195,7 @@ def deserialize(proto: onnx.ModelProto, where: str) -> ir.Model:
         InvalidModelError: onnx-ir refuses it.
     """
     try:
-        return ir.from_proto(proto)
+        model = ir.from_proto(proto)
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
         # Damaged names, types and structures surface here as whatever Python type the spot in
         # onnx-ir happens to raise, mostly wrapped in SerdeError with the reason at the bottom.
@@ -203,6 +203,20 @@ def deserialize(proto: onnx.ModelProto, where: str) -> ir.Model:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise InvalidModelError(f"{where} cannot be read: {_first_line(cause)}; {_NO_MODEL}") from error
+    for slot in tensor_slots(model):
+        if isinstance(slot.tensor, ir.TensorProtoTensor) and slot.tensor.raw.metadata_props:
+            slot.put(_noted_once(slot.tensor))
+    return model
+
+
+def _noted_once(tensor: ir.TensorProtoTensor) -> ir.TensorProtoTensor:
+    # onnx-ir writes the message with its metadata, and then the metadata it has read from it once more.
+    proto = onnx.TensorProto()
+    proto.CopyFrom(tensor.raw)
+    proto.ClearField("metadata_props")
+    copy = ir.TensorProtoTensor(proto)
+    copy.metadata_props.update(tensor.metadata_props)
+    return copy
 
 
 def _entries(tensor: ir.ExternalTensor) -> Mapping[str, str]:

@@ -121,14 +121,23 @@ def _as_proto(model: ir.Model) -> onnx.ModelProto:
         raise InvalidModelError(
             f"the model holds a text that is not UTF-8 ({cause}), so it cannot be written; it is damaged"
         ) from error
-    infos = proto.graph.value_info
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    # onnx-ir repeats there what each initializer says itself.
+    _say_once(proto.graph)
+    return proto
+
+
+def _say_once(graph: onnx.GraphProto) -> None:
+    # onnx-ir repeats in value_info what each initializer says itself.
+    infos = graph.value_info
+    constants = {tensor.name for tensor in graph.initializer}
     kept = [info for info in infos if info.name not in constants or info.doc_string or info.metadata_props]
     if len(kept) < len(infos):
         del infos[:]
         infos.extend(kept)
-    return proto
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
+                for inner in (attribute.g, *attribute.graphs):
+                    _say_once(inner)
 
 
 def tensor_slots(model: ir.Model) -> Iterator[Slot]:

@@ -61,6 +61,7 @@ def check_proto(
     _check_unique(((f.domain, f.name, f.overload) for f in proto.functions), "function", where)
     _check_graph(proto.graph, where, check_external)
     for function in proto.functions:
+        _check_types(function.value_info, where)
         _check_nodes(function.node, where, check_external)
         for attribute in function.attribute_proto:
             _check_attribute(attribute, f"function {function.name!r} of {where}", where, check_external)
@@ -73,6 +74,8 @@ def _check_graph(
         name = graph.sparse_initializer[0].values.name
         raise InvalidModelError(f"{where} has the sparse initializer {name!r}; make it dense and try again")
     _check_metadata(graph.metadata_props, where)
+    for infos in (graph.input, graph.output, graph.value_info):
+        _check_types(infos, where)
     _check_unique((value.name for value in graph.input), "graph input", where)
     _check_unique((tensor.name for tensor in graph.initializer), "initializer", where)
     for tensor in graph.initializer:
@@ -80,6 +83,26 @@ def _check_graph(
             raise InvalidModelError(f"{where} has an initializer without a name; export it again")
         _check_tensor(tensor, where, check_external)
     _check_nodes(graph.node, where, check_external)
+
+
+def _check_types(infos: Iterable[onnx.ValueInfoProto], where: str) -> None:
+    for info in infos:
+        if (kind := _unheld(info.type)) is not None:
+            raise InvalidModelError(
+                f"{where}: {info.name!r} is of {kind}, graphopt holds tensors, sequences and optionals; "
+                "export the model without it (a classifier of scikit-learn: with zipmap=False)"
+            )
+
+
+def _unheld(described: onnx.TypeProto) -> str | None:
+    kind = described.WhichOneof("value")
+    if kind == "map_type":
+        return "a map type"
+    if kind == "opaque_type":
+        return "an opaque type"
+    if kind == "sequence_type":
+        return _unheld(described.sequence_type.elem_type)
+    return _unheld(described.optional_type.elem_type) if kind == "optional_type" else None
 
 
 def _check_nodes(
@@ -116,6 +139,9 @@ def _check_attribute(
         raise InvalidModelError(
             f"{owner} has the sparse attribute {attribute.name!r}; make it dense and try again"
         )
+    elif kind in (onnx.AttributeProto.TYPE_PROTO, onnx.AttributeProto.TYPE_PROTOS):
+        types = [attribute.tp] if kind == onnx.AttributeProto.TYPE_PROTO else attribute.type_protos
+        _check_types([onnx.ValueInfoProto(name=attribute.name, type=item) for item in types], owner)
     elif kind == onnx.AttributeProto.UNDEFINED:
         raise InvalidModelError(f"{owner}: attribute {attribute.name!r} has no type; export the model again")
 

@@ -50,7 +50,9 @@ def load_model(path: Path, *, max_bytes: int = _MAX_BYTES) -> ir.Model:
     """Read an ONNX file; large weights are left in it until they are needed.
 
     Initializers listed as graph inputs are demoted to plain initializers (logged; IR version raised
-    to at least 4). Sparse tensors and training information are refused, not dropped.
+    to at least 4). Sparse tensors, training information, map and opaque types are refused, not dropped.
+    What says nothing is not kept: notes on tensors that do not exist or on initializers' own dtype and
+    shape, left-out outputs at the end of a node's list, the long name ``ai.onnx`` of the domain ``""``.
 
     Args:
         path: the model; external data must lie in its folder or below.
