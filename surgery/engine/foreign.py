@@ -12,15 +12,12 @@ import onnx_ir as ir
 
 from graphopt.core.errors import PreconditionError
 from graphopt.core.tensors import Dim, TensorSpec
-from graphopt.surgery.graph_edits import take_over
 from graphopt.surgery.graph_queries import subgraphs_of
 from graphopt.surgery.shapes.shape_analysis import analyse_shapes
 
 Operator = tuple[str, str]
 """Domain and name."""
 _RUNTIME_DOMAINS = ("ai.onnx.ml", "com.microsoft", "ai.onnx.preview.training")
-_DEFORMABLE = {"MMCVDeformConv2d": 2, "MMCVModulatedDeformConv2d": 3}
-"""Deformable convolutions of mmcv, and where their weight is among the inputs."""
 
 
 def operator_of(node: ir.Node) -> str:
@@ -67,7 +64,7 @@ def output_specs_of(
 ) -> dict[str, TensorSpec]:
     """Return the tensors that foreign nodes make, as far as their size can be told.
 
-    What the file declares is believed; else the shape follows from the operator, where it is known.
+    What the file declares is believed; else shape inference tells, which knows some foreign operators.
 
     Args:
         model: not changed.
@@ -103,36 +100,10 @@ def _spec(name: str | None, shape: tuple[int, ...], dtype: ir.DataType) -> Tenso
 def _inferred(
     model: ir.Model, sizes: Mapping[str, tuple[Dim, ...]]
 ) -> Iterator[tuple[str, tuple[int, ...], ir.DataType]]:
-    trial = model.clone()
-    for node in list(trial.graph):
-        stand_in = _convolution(node) if node.op_type in _DEFORMABLE else None
-        if stand_in is not None:
-            trial.graph.insert_after(node, stand_in)
-            take_over(stand_in.outputs[0], node.outputs[0])
-            trial.graph.remove(node, safe=True)
     try:
-        types, _ = analyse_shapes(trial, inputs=sizes)
+        types, _ = analyse_shapes(model, inputs=sizes)
     except PreconditionError:
         return
     for value, known in types.items():
         if value.name and known.static is not None and known.dtype is not None:
             yield value.name, known.static, known.dtype
-
-
-def _convolution(node: ir.Node) -> ir.Node | None:
-    """Return the plain convolution that makes a tensor of the same shape and dtype."""
-    place = _DEFORMABLE[node.op_type]
-    if len(node.inputs) <= place:
-        return None
-
-    def pair(name: str, default: int) -> list[int]:
-        item = node.attributes.get(name)
-        return [int(size) for size in item.as_ints()] if item is not None else [default, default]
-
-    attributes: dict[str, int | list[int]] = {
-        "strides": pair("stride", 1),
-        "pads": pair("padding", 0) * 2,
-        "dilations": pair("dilation", 1),
-        "group": node.attributes.get_int("groups", 1),
-    }
-    return ir.node("Conv", [node.inputs[0], node.inputs[place]], dict(attributes))

@@ -10,11 +10,11 @@ import onnx_ir as ir
 from graphopt.core.child import Child
 from graphopt.core.comparison import Tolerance
 from graphopt.core.onnx_files import input_specs
-from graphopt.surgery.engine.cutting import Cuts, open_model
+from graphopt.surgery.engine.beside import join, why_not_joined
 from graphopt.surgery.engine.feeds import Feeds, SharedInputs, split_feed
-from graphopt.surgery.engine.joining import join, why_not_joined
 from graphopt.surgery.engine.lean_model import lean_model
 from graphopt.surgery.engine.model_runs import Run, run_models
+from graphopt.surgery.engine.opening import Cuts, open_model
 from graphopt.surgery.graph_edits import remove_dead
 
 

@@ -1,7 +1,7 @@
 """Prove that rewritten models compute what their source computes.
 
-All candidates are put beside the source in one graph (``joining``), so that one run answers for all;
-nodes that cannot run are cut out first (``cutting``).
+All candidates are put beside the source in one graph (``beside``), so that one run answers for all;
+nodes that cannot run are cut out first (``opening``).
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ from graphopt.core.comparison import Outcome, TensorComparison
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.tensors import Array, TensorSpec
-from graphopt.surgery.engine.cutting import Cuts, Side, no_cuts, nodes_behind, plan_cuts
 from graphopt.surgery.engine.feeds import PICTURE_SIZES, Feeds, SharedInputs, shared_inputs
 from graphopt.surgery.engine.foreign import Operator, foreign_nodes, output_specs_of
 from graphopt.surgery.engine.made_inputs import SEEDED, make_inputs
+from graphopt.surgery.engine.opening import Cuts, Side, no_cuts, nodes_behind, plan_cuts
 from graphopt.surgery.engine.trials import Answers, Candidate, Trial, TrialRunner
 from graphopt.surgery.engine.verdicts import (
     Verdict,
