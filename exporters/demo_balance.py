@@ -37,8 +37,6 @@ def balance_scales(module: "torch.nn.Module", images: NDArray[np.float32]) -> No
         wanted = _QUIET if name.endswith(("_conv_relu_varout_dimred", "_outvar_dimred")) else 1.0
 
         def hook(layer: Any, _: Any, answer: Any) -> Any:
-            if layer.bias is not None:
-                answer = answer - layer.bias[:, None, None]
             factor = wanted / float(answer.std())
             layer.weight.mul_(factor)
             answer = answer * factor
@@ -49,13 +47,17 @@ def balance_scales(module: "torch.nn.Module", images: NDArray[np.float32]) -> No
 
         return hook
 
-    handles = [
-        layer.register_forward_hook(scaled(name))
+    layers = [
+        (name, layer)
         for name, layer in module.named_modules()
         if isinstance(layer, torch.nn.Conv2d) and name.rpartition(".")[2].endswith(("_conv", "_dimred"))
     ]
+    handles = [layer.register_forward_hook(scaled(name)) for name, layer in layers]
     try:
         with torch.no_grad():
+            for _, layer in layers:
+                if layer.bias is not None:
+                    layer.bias.zero_()
             module(torch.from_numpy(images))
     finally:
         for handle in handles:

@@ -73,6 +73,14 @@ def small_voc(monkeypatch: pytest.MonkeyPatch) -> Any:
     return _fake_recipe(monkeypatch, "small_voc")
 
 
+@pytest.fixture
+def narrow_refinenet(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of the recipe ``narrow_refinenet``, as ``small``."""
+    pytest.importorskip("torch")
+    pytest.importorskip("cv2")
+    return _fake_recipe(monkeypatch, "narrow_refinenet")
+
+
 def _fake_recipe(monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
     from graphopt.recipes import models
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from graphopt.core.artefacts import Artefact
+from graphopt.core.artefacts import Artefact, sidecar_path
 from graphopt.core.errors import GraphoptError, VerificationError
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.roles import Roles
@@ -83,7 +83,8 @@ class BatchCopies:
             self._probe = self._make_probe()
         report = self._rewrite(output, size, Verify.OFF, force=force)
         if _signature(load_model(output)) != self._probe.nodes:
-            output.unlink()
+            for place in (output, sidecar_path(output)):
+                place.unlink(missing_ok=True)
             raise VerificationError(
                 f"the copy of {self.source} for batch {size} has other nodes than the one for batch {PROBE}, "
                 "so that the proof of that one does not hold for it; export the model with this batch"

@@ -28,7 +28,12 @@ TEST_IMAGES = 8
 
 
 def make_refinenet_demo(
-    folder: Path, *, fit_images: int = FIT_IMAGES, test_images: int = TEST_IMAGES, seed: int = 7
+    folder: Path,
+    *,
+    fit_images: int = FIT_IMAGES,
+    test_images: int = TEST_IMAGES,
+    seed: int = 7,
+    recipe: Recipe = RECIPE,
 ) -> Demo:
     """Write ``folder/data`` in VOC's format and ``folder/checkpoint.pth.tar``.
 
@@ -38,9 +43,10 @@ def make_refinenet_demo(
 
     Args:
         folder: created when missing.
-        fit_images: fewer are faster and less accurate.
+        fit_images: fewer are faster and less accurate; seven in a row show every class.
         test_images: in ``val``.
         seed: of pictures and weights.
+        recipe: another size of the network and its input.
 
     Raises:
         UsageError: a count is below 1.
@@ -54,30 +60,18 @@ def make_refinenet_demo(
         checkpoint.unlink(missing_ok=True)  # an old one beside new pictures would look complete
     with atomic_folder(folder / "data", force=True) as data:
         write_voc(data, train=fit_images, val=test_images, seed=seed)
-    module = RECIPE.needed_build("--demo")()
-    state = fit_to_voc(module, RECIPE, folder / "data", seed=seed)
+    module = recipe.needed_build("--demo")()
+    state = _fit(module, recipe, folder / "data", seed=seed)
     save_checkpoint(checkpoint, state, key="model", epoch=0, demo_seed=seed, demo_images=fit_images)
     _LOGGER.info("the demo checkpoint %s was fitted to %d drawn scenes", checkpoint, fit_images)
     return Demo(checkpoint=checkpoint, data=folder / "data")
 
 
-def fit_to_voc(
-    module: "torch.nn.Module", recipe: Recipe, data: Path, *, seed: int
-) -> dict[str, "torch.Tensor"]:
-    """Give a module seeded weights and a classifier fitted to a data set's list ``train``, in place.
-
-    Args:
-        module: see ``make_segmentation_checkpoint``.
-        recipe: its preprocessing letterboxes to its input's size.
-        data: VOC-format folder.
-        seed: of the weights.
-
-    Returns:
-        The module's state dict.
-    """
+def _fit(module: "torch.nn.Module", recipe: Recipe, data: Path, *, seed: int) -> dict[str, "torch.Tensor"]:
+    """Give a module seeded weights and a classifier fitted to the list ``train``, in place."""
     *_, height, width = recipe.inputs[0].shape
-    if not isinstance(height, int) or not isinstance(width, int):
-        raise UsageError(f"the recipe {recipe.name} has no fixed height and width")
+    assert isinstance(height, int)
+    assert isinstance(width, int)
 
     def samples() -> Iterator[tuple[Float32, Masks]]:
         for sample in VocSegmentation(data, split="train"):

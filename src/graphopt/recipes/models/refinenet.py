@@ -70,7 +70,7 @@ RECIPE = Recipe(
             dtype="float32",
             layout="NCHW",
             unit="logit",
-            role="masks",
+            role="scores",
         ),
     ),
     # The published script scales and pads in float, then normalises.
