@@ -202,6 +202,7 @@ def _save_sidecar(report: RewriteReport, state: State, output: Path, known: Sequ
             "passes": [
                 {"name": item.name, "options": dict(item.options)}
                 | ({"plugin": item.plugin} if item.plugin else {})
+                | {"nodes": [change.node for change in item.applied]}  # so that a diff can say who did what
                 for item in report.passes
             ],
             "dropped": list(report.dropped),

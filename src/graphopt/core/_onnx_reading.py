@@ -1,6 +1,7 @@
 """From an open model file to an onnx-ir model whose large tensors stay in the file."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,14 +12,15 @@ from onnx.helper import make_tensor_value_info
 
 from graphopt.core._onnx_wire import DamagedError, References, Span, take_out
 from graphopt.core._onnx_writing import tensor_slots
-from graphopt.core._proto_checks import check_proto, check_size, nbytes_of
+from graphopt.core._proto_checks import DATA_FIELDS, check_proto, check_size, nbytes_of
 from graphopt.core.errors import InvalidModelError
 from graphopt.core.external_data import DataFiles, open_regular
-from graphopt.core.file_tensors import FileBytes, FileTensor, SourceFile
+from graphopt.core.file_tensors import FileBytes, FileTensor, SourceFile, StrippedTensor
 
 FIRST_WITHOUT_INPUTS = 4
 """The first IR version in which an initializer need not be a graph input."""
 
+_STRIPPED = "graphopt: the values were left out"
 _NO_MODEL = "it is damaged or no ONNX model"
 _HEAD_BYTES = 256
 _KNOWN_HEADS = (
@@ -46,15 +48,22 @@ class ModelReader:
         self._references = References()
         self._spans: list[Span] = []
         self._references_seen = 0
+        self._allow_stripped = False
 
-    def read(self) -> ir.Model:
+    def read(self, *, allow_stripped: bool = False) -> ir.Model:
         """Return the model.
+
+        Args:
+            allow_stripped: initializers may lack their values; they become ``StrippedTensor``.
 
         Raises:
             InvalidModelError: the file is damaged, no model, or refers to what it must not.
         """
         where = str(self._source.path)
         proto = self._parse()
+        self._allow_stripped = allow_stripped
+        if allow_stripped:
+            _mark_stripped(proto.graph)
         check_proto(proto, where, self._check_external)
         model = deserialize(proto, where)
         for slot in tensor_slots(model) if self._references_seen else ():
@@ -119,6 +128,8 @@ class ModelReader:
         what = f"tensor {tensor.name!r} of {self._source.path}"
         entries = {entry.key: entry.value for entry in tensor.external_data}
         nbytes = nbytes_of(tensor, what)
+        if self._allow_stripped and entries == {"location": _STRIPPED}:
+            return
         index = self._references.index(entries.get("location", ""))
         if index is not None:
             check_size(what, self._spans[index].length, nbytes, "bytes")
@@ -132,7 +143,9 @@ class ModelReader:
         if self._left_bytes < 0:
             raise InvalidModelError(self._over_budget)
 
-    def _file_tensor(self, tensor: ir.ExternalTensor) -> FileTensor:
+    def _file_tensor(self, tensor: ir.ExternalTensor) -> FileTensor | StrippedTensor:
+        if self._allow_stripped and str(tensor.location) == _STRIPPED:
+            return StrippedTensor(tensor.dtype, tensor.shape, name=tensor.name)
         index = self._references.index(str(tensor.location))
         if index is not None:
             source, span = self._source, self._spans[index]
@@ -154,6 +167,15 @@ class ModelReader:
             f"{self._source.path} with its data is larger than the {self._max_bytes} bytes allowed; "
             "raise the limit if you trust it"
         )
+
+
+def _mark_stripped(graph: onnx.GraphProto) -> None:
+    for tensor in graph.initializer:
+        is_empty = not any(len(getattr(tensor, name)) for name in DATA_FIELDS) and not tensor.raw_data
+        if is_empty and tensor.data_location != onnx.TensorProto.EXTERNAL and math.prod(tensor.dims) > 0:
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value=_STRIPPED)
+            tensor.ClearField("raw_data")
 
 
 def open_model(path: Path) -> SourceFile:

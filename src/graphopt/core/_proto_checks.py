@@ -30,7 +30,7 @@ _BITS = {
     for dtype in ir.DataType
     if dtype is not ir.DataType.UNDEFINED
 }
-_DATA_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+DATA_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
 def check_proto(
@@ -154,7 +154,7 @@ def _check_tensor(
     if tensor.HasField("segment"):
         raise InvalidModelError(f"{what} is stored in segments, which no tool reads; export the model again")
     raw = tensor.HasField("raw_data")
-    stored = [name for name in _DATA_FIELDS if len(getattr(tensor, name))]
+    stored = [name for name in DATA_FIELDS if len(getattr(tensor, name))]
     external = tensor.data_location == _T.EXTERNAL
     if external + raw + len(stored) > 1:
         raise InvalidModelError(f"{what} has its data in several places; export the model again")

@@ -176,6 +176,16 @@ class FileTensor(ir.LazyTensor):
         return f"FileTensor<{self.dtype},{self.shape}>(name={self.name!r}, file='{self.source.path}')"
 
 
+class StrippedTensor(ir.LazyTensor):
+    """A constant of known dtype and shape whose values were left out of the file."""
+
+    def __init__(self, dtype: ir.DataType, shape: ir.Shape, *, name: str | None) -> None:
+        super().__init__(self._missing, dtype, shape, name=name)
+
+    def _missing(self) -> ir.TensorProtocol:
+        raise InvalidModelError(f"the weights of {self.name!r} were stripped; get the complete model")
+
+
 def _in_memory(data: memoryview, dtype: ir.DataType, shape: ir.Shape) -> ir.TensorProtocol:
     dims = shape.numpy()
     if dtype.bitwidth < 8:

@@ -46,7 +46,7 @@ _CHECK_TIME_S = 300.0
 _CHECK_MEMORY_BYTES = 8 << 30
 
 
-def load_model(path: Path, *, max_bytes: int = _MAX_BYTES) -> ir.Model:
+def load_model(path: Path, *, max_bytes: int = _MAX_BYTES, allow_stripped: bool = False) -> ir.Model:
     """Read an ONNX file; large weights are left in it until they are needed.
 
     Initializers listed as graph inputs are demoted to plain initializers (logged; IR version raised
@@ -57,13 +57,15 @@ def load_model(path: Path, *, max_bytes: int = _MAX_BYTES) -> ir.Model:
     Args:
         path: the model; external data must lie in its folder or below.
         max_bytes: budget for the model file and its data files together.
+        allow_stripped: initializers may lack their values (to look at a model, not to run it).
 
     Raises:
         InvalidModelError: the file is missing, unreadable, damaged, no ONNX model, larger than the
             budget, or refers to data that it must not refer to.
     """
     with rarely_collected():
-        model = ModelReader(open_model(path), DataFiles(path), max_bytes).read()
+        reader = ModelReader(open_model(path), DataFiles(path), max_bytes)
+        model = reader.read(allow_stripped=allow_stripped)
         return _completed(model, str(path))
 
 
