@@ -173,7 +173,9 @@ def test_the_sidecar_names_recipe_parent_and_roles(chain: Path, tmp_path: Path, 
     assert (written.stage, written.recipe, written.batch) == ("rewritten", "demo", 1)
     assert written.parent_sha256 == report.source_sha256
     assert [spec.role for spec in written.outputs] == ["scores", ""]
-    assert written.settings["passes"] == [{"name": "drop_identity", "options": {"node": ""}}]
+    (applied,) = written.settings["passes"]
+    assert (applied["name"], applied["options"]) == ("drop_identity", {"node": ""})
+    assert applied["nodes"] == ["first", "second", "third", "fourth"]
 
 
 def test_nodes_in_subgraphs_and_functions_are_rewritten(
