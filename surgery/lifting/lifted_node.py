@@ -66,34 +66,33 @@ def why_not_lifted(model: ir.Model, node: ir.Node, types: Types) -> str | None:
     return ""
 
 
-def data_inputs(node: ir.Node, types: Types) -> list[ir.Value]:
-    """Return the inputs that get one more axis with the node (constants not among them)."""
+def data_inputs(node: ir.Node, types: Types) -> tuple[int, ...]:
+    """Return which inputs get one more axis with the node (constants not among them)."""
     if node.op_type not in ELEMENTWISE and not is_op(node, "Concat"):
-        return [value for value in node.inputs[:1] if value is not None]
-    return [
-        value
-        for value in node.inputs
+        return (0,)
+    return tuple(
+        index
+        for index, value in enumerate(node.inputs)
         if value is not None and constant_tensor(value) is None and _has_rank_three(value, types)
-    ]
+    )
 
 
 def add_axis_node(
-    new: VersionedBuilder, node: ir.Node, lifted: dict[ir.Value, ir.Value], types: Types
+    new: VersionedBuilder, node: ir.Node, data: tuple[int, ...], lifted: dict[ir.Value, ir.Value]
 ) -> tuple[ir.Value, ...]:
     """Write the 2-D form of ``node`` in front of it and return its outputs.
 
     Args:
         new: writes in front of ``node``.
         node: one for which ``why_not_lifted`` says None.
+        data: what ``data_inputs`` says.
         lifted: 1-D value -> 2-D value; what enters the group is added.
-        types: of the model before any change.
     """
     inputs: list[ir.Value | None] = []
-    data = set(data_inputs(node, types))
     for index, value in enumerate(node.inputs):
         if value is None:
             inputs.append(None)
-        elif value in data:
+        elif index in data:
             if value not in lifted:
                 lifted[value] = new.unsqueeze(value, [AXIS])
             inputs.append(lifted[value])

@@ -10,9 +10,10 @@ from graphopt.surgery.lifting.lifted_node import Types, data_inputs, why_not_lif
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """Connected nodes of one graph, in order."""
+    """Connected nodes of one graph, in order, and which of their inputs get one more axis."""
 
     nodes: tuple[ir.Node, ...]
+    data: tuple[tuple[int, ...], ...]
 
 
 def regions_of(model: ir.Model, types: Types) -> tuple[list[Region], dict[ir.Node, str]]:
@@ -46,11 +47,15 @@ def _connected(members: dict[ir.Node, None], types: Types) -> list[Region]:
         return node
 
     for node in members:
-        for value in data_inputs(node, types):
-            producer = value.producer()
+        for index in data_inputs(node, types):
+            value = node.inputs[index]
+            producer = None if value is None else value.producer()
             if producer in group and producer is not None:
                 group[root(node)] = root(producer)
     found: dict[ir.Node, list[ir.Node]] = {}
     for node in members:
         found.setdefault(root(node), []).append(node)
-    return [Region(nodes=tuple(nodes)) for nodes in found.values()]
+    return [
+        Region(nodes=tuple(nodes), data=tuple(data_inputs(node, types) for node in nodes))
+        for nodes in found.values()
+    ]

@@ -36,7 +36,7 @@ class _Missing(Site):
 class _Pair(Site):
     """A ``Min`` behind a ``Max``, or the other way round."""
 
-    source: ir.Value
+    inner: ir.Node
     low: Array
     high: Array
 
@@ -70,14 +70,18 @@ class ClipBounds(GraphPass):
             return
         if isinstance(site, _Missing):
             _add_bounds(model, site)
-        elif isinstance(site, _Pair):
-            new, output = NodeBuilder(model, site.node), site.node.outputs[0]
+        elif isinstance(site, _Pair) and site.inner.graph is not None:
+            # Asked for now: an earlier rewrite of the sweep may have replaced what the pair bounds.
+            inner = _with_bound(site.inner)
+            if inner is None:
+                return
+            new, output, source = NodeBuilder(model, site.node), site.node.outputs[0], inner[0]
             if opset_of(model, site.node) < 11:
                 bounds = {"min": float(site.low), "max": float(site.high)}
-                new.replace(new.op("Clip", site.source, attributes=bounds, like=output))
+                new.replace(new.op("Clip", source, attributes=bounds, like=output))
             else:
                 low, high = new.constant(site.low, "min"), new.constant(site.high, "max")
-                new.replace(new.op("Clip", site.source, low, high, like=output))
+                new.replace(new.op("Clip", source, low, high, like=output))
 
 
 def _add_bounds(model: ir.Model, site: _Missing) -> None:
@@ -146,7 +150,7 @@ def _pair(model: ir.Model, node: ir.Node, types: Mapping[ir.Value, Inferred]) ->
     if reason is not None:
         return Declined(node=node, why=reason)
     low, high = low.reshape(()), high.reshape(())
-    return _Pair(node=node, what=f"one Clip to {low} .. {high}", source=source, low=low, high=high)
+    return _Pair(node=node, what=f"one Clip to {low} .. {high}", inner=inner_node, low=low, high=high)
 
 
 def _with_bound(node: ir.Node) -> tuple[ir.Value, Array] | None:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from graphopt.surgery.graph_edits import remove_dead, remove_unread, take_over
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import is_op, nodes_of
-from graphopt.surgery.lifting.lifted_node import AXIS, CONVOLUTIONS, Types, add_axis_node
+from graphopt.surgery.lifting.lifted_node import AXIS, CONVOLUTIONS, add_axis_node
 from graphopt.surgery.lifting.lifted_region import Region, regions_of
 from graphopt.surgery.shapes.shape_inference import infer_types
 from graphopt.surgery.versioned_builder import VersionedBuilder
@@ -20,7 +20,6 @@ class _Lifted(Site):
     """A group of connected nodes that get one more axis together."""
 
     region: Region
-    types: Types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ class Conv1dToConv2d(GraphPass):
             convolutions = [node for node in region.nodes if is_op(node, *CONVOLUTIONS)]
             if convolutions:
                 what = f"{len(convolutions)} convolutions in a group of {len(region.nodes)} nodes"
-                yield _Lifted(node=convolutions[0], what=what, region=region, types=types)
+                yield _Lifted(node=convolutions[0], what=what, region=region)
         for node, why in refused.items():
             if is_op(node, *CONVOLUTIONS):
                 yield Declined(node=node, why=why)
@@ -58,10 +57,10 @@ class Conv1dToConv2d(GraphPass):
             return
         lifted: dict[ir.Value, ir.Value] = {}
         inside, old_inputs = set(site.region.nodes), list[ir.Value]()
-        for node in site.region.nodes:
+        for node, data in zip(site.region.nodes, site.region.data, strict=True):
             new = VersionedBuilder(model, node)
             old_inputs.extend(value for value in node.inputs if value is not None)
-            made = add_axis_node(new, node, lifted, site.types)
+            made = add_axis_node(new, node, data, lifted)
             lifted.update(zip(node.outputs, made, strict=True))
         for node in site.region.nodes:
             for old in node.outputs:

@@ -38,7 +38,7 @@ class FuseAffine(GraphPass):
     nodes of their own; each reads and writes the whole tensor, and quantisation tools do not fuse it.
     Before: ``x -> ConvTranspose(w) -> Add(c[C,1,1])``; also ``Mul``, ``Sub`` and ``Div``.
     After: ``x -> ConvTranspose(w', c)``; also for ``Conv`` and ``Gemm``.
-    Seen in: upsampling_decoder.
+    Seen in: fcos, upsampling_decoder.
     Known as: depthwise/convtranspose bias fold (44).
     """
 

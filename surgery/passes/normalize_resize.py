@@ -42,7 +42,7 @@ class NormalizeResize(GraphPass):
     After: ``Resize(x, roi=[], scales=[1,1,2,2], pytorch_half_pixel)``: scales where the shapes are
     known and float32 gives the same sizes, ``pytorch_half_pixel`` and ``half_pixel`` interchanged where
     no output axis has size one.
-    Seen in: pooled_scene_net, upsampling_decoder.
+    Seen in: fcos, pooled_scene_net, upsampling_decoder.
     Known as: resize-normalise (9), dynamic-resize-to-scales (11).
 
     Attributes:

@@ -9,7 +9,14 @@ import onnx_ir as ir
 
 from graphopt.surgery.graph_edits import remove_dead
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
-from graphopt.surgery.graph_queries import attribute_int, is_op, label, nodes_of, opset_of
+from graphopt.surgery.graph_queries import (
+    attribute_int,
+    has_attribute_references,
+    is_op,
+    label,
+    nodes_of,
+    opset_of,
+)
 from graphopt.surgery.value_signs import is_non_negative
 from graphopt.surgery.windows import Window, pad_mode_of, pad_value_of, pads_of, set_window, window_of
 
@@ -66,6 +73,8 @@ class PadIntoConv(GraphPass):
 def _absorbed(
     model: ir.Model, node: ir.Node, readers: list[ir.Node]
 ) -> tuple[tuple[ir.Node, Window], ...] | str:
+    if has_attribute_references(node):
+        return "an attribute comes from the caller of its function"
     if pad_mode_of(node) != "constant":
         return f"it pads in mode {pad_mode_of(node)}"
     if node.outputs[0].is_graph_output():

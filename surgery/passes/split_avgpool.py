@@ -31,7 +31,7 @@ class SplitAvgpool(GraphPass):
     Before: ``x -> AveragePool(kernel 32, stride 32)``, or ``GlobalAveragePool`` of a large map.
     After: ``x -> AveragePool(kernel 2, stride 2) -> AveragePool(kernel 16, stride 16)``; the last one
     stays ``GlobalAveragePool`` where it was.
-    Seen in: pooled_scene_net.
+    Seen in: nas_fpn, pooled_scene_net.
     Known as: pool-rewrite (32), KnowledgeAvgPoolSplit.
 
     Attributes:

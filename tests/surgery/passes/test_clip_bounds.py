@@ -73,6 +73,16 @@ def test_a_pair_is_one_clip(rewrite: Rewrite, body: str, opset: int) -> None:
     result.assert_same()
 
 
+def test_in_a_chain_of_three_each_node_goes_into_one_pair(rewrite: Rewrite) -> None:
+    body = LOW + HIGH + "a = Max (x, l) b = Min (a, h) c = Max (b, l) y = Min (c, h)"
+    result = rewrite(text(body), ClipBounds())
+    assert [op for op in result.ops if op != "Constant"] == ["Clip", "Clip"]
+    result.assert_same()
+    result = rewrite(text(body.replace(" y = Min (c, h)", "").replace("c =", "y =")), ClipBounds())
+    assert [op for op in result.ops if op != "Constant"] == ["Clip", "Max"]
+    result.assert_same()
+
+
 def test_a_pair_of_integers_with_bounds_of_one_element(rewrite: Rewrite) -> None:
     body = """l = Constant <value = int32[1] {2}> () h = Constant <value = int32[1,1] {5}> ()
         a = Max (x, l) y = Min (a, h)"""

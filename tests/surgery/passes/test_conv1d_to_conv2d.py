@@ -89,6 +89,20 @@ def test_groups_that_do_not_touch_are_lifted_apart(rewrite: Rewrite) -> None:
     result.assert_same(rtol=1e-6)
 
 
+def test_a_group_in_a_subgraph_that_reads_an_outer_group(rewrite: Rewrite) -> None:
+    model = """<ir_version: 8, opset_import: ["" : 13]>
+        g (bool flag, float[2,4,9] x, float[4,4,3] m) => (float[a,b,c] y) {
+            h = Conv (x, m)
+            y = If (flag) <
+                then_branch = t () => (float[d,e,f] p) { i = Conv (h, m) p = Add (i, i) },
+                else_branch = e () => (float[g,j,k] q) { r = Relu (h) q = Conv (r, m) }
+            >
+        }"""
+    result = rewrite(model, Conv1dToConv2d(), ("m",))
+    assert len(result.applied) == 3
+    result.assert_same(rtol=1e-6)
+
+
 def test_a_weight_used_twice_is_lifted_once(rewrite: Rewrite) -> None:
     body = "c = Conv (x, m) y = Conv (c, m)"
     result = rewrite(text(body, "float[4,4,3] m"), Conv1dToConv2d(), WEIGHTS)

@@ -10,7 +10,7 @@ from graphopt.surgery.passes.split_avgpool import SplitAvgpool
 Rewrite = Callable[..., Any]
 
 REQUIRED = {"max_area": 2}
-OPTIONS: dict[str, dict[str, int]] = {"pooled_scene_net": {}}
+OPTIONS: dict[str, dict[str, int]] = {"pooled_scene_net": {}, "nas_fpn": {}}
 SUITABLE = """
     r = Constant <value = int64[4] {{1,1,1,4}}> () f = Reshape ({x}, r)
     a = AveragePool <kernel_shape = [1,4], strides = [1,4]> (f)
