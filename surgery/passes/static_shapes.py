@@ -10,10 +10,13 @@ from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.surgery.folding.constant_folding import FoldSite
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
-from graphopt.surgery.graph_queries import shape_text
+from graphopt.surgery.graph_queries import label, shape_text
 from graphopt.surgery.shapes.dynamic_causes import dynamic_causes
 from graphopt.surgery.shapes.shape_analysis import analyse_shapes
 from graphopt.surgery.shapes.shape_inference import Inferred, record_types
+
+_LISTED = 10
+"""Causes that an error message holds; reports hold all."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,8 +66,12 @@ class StaticShapes(GraphPass):
             yield Declined(node=node, why=reason)
         causes = dynamic_causes(model, types, folder.is_folded)
         if causes and self.require_static:
-            listed = "; ".join(cause.why for cause in causes[:10])
-            raise PreconditionError(f"static_shapes: {len(causes)} causes of dynamic shapes: {listed}")
+            listed = "; ".join(f"{label(cause.node)}: {cause.why}" for cause in causes[:_LISTED])
+            more = f"; and {len(causes) - _LISTED} more" if len(causes) > _LISTED else ""
+            raise PreconditionError(
+                f"static_shapes: sizes stay open at {len(causes)} places: {listed}{more}; fix inputs with "
+                "static_shapes:shapes=NAME=1x3x224x224, or replace what decides sizes at run time"
+            )
         yield from (Declined(node=cause.node, why=cause.why) for cause in causes)
 
     def rewrite(self, model: ir.Model, site: Site) -> None:

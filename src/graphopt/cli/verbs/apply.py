@@ -1,6 +1,9 @@
 """``graphopt apply``: rewrite a model."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +16,9 @@ from graphopt.cli.options import (
     output_option,
     roles_option,
 )
+
+if TYPE_CHECKING:
+    from graphopt.surgery import PassStep
 
 PRESETS = {
     "clean": "static_shapes,fold_constants,remove_identity,merge_duplicates,fuse_batchnorm,remove_pad",
@@ -39,6 +45,9 @@ PRESETS = {
     "--keep-proven", is_flag=True, help="When a pass changes the numbers, write the model without it."
 )
 @click.option("--allow-unproven", is_flag=True, help="Write a model that cannot be run here for comparison.")
+@click.option(
+    "--require-static", is_flag=True, help="Fail when static_shapes leaves a size open, naming the nodes."
+)
 @roles_option
 @json_option
 def command(
@@ -53,6 +62,7 @@ def command(
     dry_run: bool,
     keep_proven: bool,
     allow_unproven: bool,
+    require_static: bool,
     roles_text: str,
     as_json: bool,
 ) -> int:
@@ -63,6 +73,7 @@ def command(
     from graphopt.cli.show_rewrite import show_rewrite
     from graphopt.core.errors import UsageError, VerificationError
     from graphopt.core.roles import parse_roles
+    from graphopt.recipes.catalogue import find_recipe
     from graphopt.recipes.rewrite import rewrite
     from graphopt.surgery import Verify, parse_steps
 
@@ -74,6 +85,8 @@ def command(
             else "say what to apply with one of --passes, --preset or --recipe; see: graphopt passes"
         )
     steps = parse_steps(passes or PRESETS[preset or ""]) if passes or preset else None
+    if require_static:
+        steps = _requiring_static(find_recipe(recipe_name).passes if steps is None else steps)
     progress = Progress()
     try:
         report = rewrite(
@@ -99,3 +112,16 @@ def command(
         progress.clear()
     show_rewrite(report, as_json=as_json, written=not dry_run)
     return 1 if report.dropped else 0
+
+
+def _requiring_static(steps: "Sequence[PassStep]") -> "tuple[PassStep, ...]":
+    from graphopt.core.errors import UsageError
+
+    if not any(step.name == "static_shapes" for step in steps):
+        raise UsageError("--require-static is for the pass static_shapes; add it to the passes")
+    return tuple(
+        replace(step, options={**step.options, "require_static": True})
+        if step.name == "static_shapes"
+        else step
+        for step in steps
+    )
