@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.core.errors import UsageError
+from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.onnx_files import input_specs, write_model
 from graphopt.core.samples import DYNAMIC_SIZE
 from graphopt.core.tensors import Array
-from graphopt.surgery.cutting import extract_model, neighbourhood
-from graphopt.surgery.engine.feeds import SharedInputs
+from graphopt.surgery.cutting import extract_model, inputs_needed, neighbourhood
+from graphopt.surgery.engine.feeds import shared_inputs
+from graphopt.surgery.engine.made_inputs import make_inputs
 from graphopt.surgery.engine.model_runs import Run, run_files
 
 SMALL_BYTES = 1 << 16
@@ -48,7 +49,7 @@ def make_fixture(model: ir.Model, node: ir.Node, *, radius: int) -> Fixture:
     rows and columns, the same sizes everywhere, where the part still runs then.
 
     Args:
-        model: not changed, apart from its outputs, which are lost.
+        model: not changed.
         node: the centre, in the main graph or in a subgraph.
         radius: how many nodes to go from there, up and down.
 
@@ -82,14 +83,18 @@ def _run(part: ir.Model, feeds: Feeds | None, scratch: Path) -> Run:
     path = scratch / "part.onnx"
     write_model(part, path)
     try:
-        inputs = (feeds,) if feeds is not None else SharedInputs(input_specs(part)).seeded()
-        run = run_files([path], inputs)[0]
-    except UsageError as error:  # an input that cannot be made up
+        run = run_files([path], (feeds,) if feeds is not None else _made_up(part))[0]
+    except (PreconditionError, UsageError) as error:  # an input that cannot be made up
         return Run(error=str(error))
     if run.error:
         return Run(error=run.error.replace(str(path), "it").rpartition("Error ")[2])
     broken = [name for answer in run.outputs for name, array in answer.items() if not _is_finite(array)]
     return Run(error=f"{broken[0]} is not finite") if broken else run
+
+
+def _made_up(model: ir.Model) -> tuple[Feeds, ...]:
+    specs = input_specs(model)
+    return make_inputs(model, shared_inputs(specs, specs)).feeds
 
 
 def _is_finite(array: Array) -> bool:
@@ -98,21 +103,21 @@ def _is_finite(array: Array) -> bool:
 
 def _record(model: ir.Model, names: Sequence[str], scratch: Path) -> Feeds:
     """Return what the tensors hold when the whole model runs; nothing when it does not."""
-    values = {value.name: value for node in model.graph for value in node.outputs}
-    values.update({value.name: value for value in model.graph.inputs})
-    inputs = SharedInputs(input_specs(model)).seeded(seeds=(0,))
-    wanted = [values[name] for name in names if name in values and not values[name].is_graph_input()]
-    if not wanted:
-        return {name: inputs[0][name] for name in names}
-    model.graph.outputs.clear()
-    model.graph.outputs.extend(wanted)
+    inputs = {value.name for value in model.graph.inputs}
+    inner = [name for name in names if name not in inputs]
     path = scratch / "whole.onnx"
-    write_model(model, path)
-    run = run_files([path], inputs)[0]
+    try:
+        feeds = _made_up(model)[0]
+        if not inner:
+            return {name: feeds[name] for name in names}
+        write_model(extract_model(model, inputs_needed(model, inner), inner), path)
+        run = run_files([path], (feeds,))[0]
+    except (PreconditionError, UsageError):
+        return {}
     if run.error:
         return {}
-    known = {**inputs[0], **run.outputs[0]}
-    return {name: known[name] for name in names if name in known}
+    known = {**feeds, **run.outputs[0]}
+    return {name: known[name] for name in names}
 
 
 def _fix_inputs(part: ir.Model, recorded: Feeds) -> None:

@@ -72,7 +72,7 @@ def new_pass(
 
     Args:
         name: of the pass.
-        model: holds the node; loses its outputs.
+        model: holds the node; not changed.
         node: what to rewrite.
         folder: where the files go; made when absent.
         source: file of the model, for texts.
