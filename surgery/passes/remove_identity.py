@@ -8,14 +8,12 @@ import onnx_ir as ir
 
 from graphopt.surgery.graph_edits import bypass, why_not_bypassed
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
-from graphopt.surgery.graph_queries import input_of, ints_of, is_op, nodes_of, opset_of
+from graphopt.surgery.graph_queries import input_of, ints_of, nodes_of, opset_of
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
 
 SINGLE = ("Concat", "Max", "Mean", "Min", "Sum")
 RESHAPING = ("Expand", "Flatten", "Reshape", "Slice", "Tile")
 TYPED = ("Cast", *RESHAPING)
-ORDER_KEEPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
-"""They move no element: a Reshape after one of them makes the same from its input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +24,7 @@ class RemoveIdentity(GraphPass):
     hides a neighbour from pattern matching.
     Before: ``x -> Identity -> Cast(to its own dtype) -> Transpose(0, 1, 2) -> Relu``.
     After: ``x -> Relu``; also for Reshape, Expand, Flatten, Slice and Tile that keep the shape, and
-    for Concat, Max, Mean, Min and Sum of one tensor, and for Flatten, Reshape, Squeeze and Unsqueeze
-    that only a Reshape to constant sizes reads.
+    for Concat, Max, Mean, Min and Sum of one tensor.
     Seen in: skip_decoder.
     """
 
@@ -35,7 +32,7 @@ class RemoveIdentity(GraphPass):
 
     def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
         """Yield what does nothing; see ``GraphPass.sites``."""
-        candidates = list(nodes_of(model, "Identity", "Transpose", *SINGLE, *TYPED, *ORDER_KEEPING))
+        candidates = list(nodes_of(model, "Identity", "Transpose", *SINGLE, *TYPED))
         types = infer_types(model) if any(node.op_type in TYPED for node in candidates) else {}
         for node in candidates:
             what = _what_it_keeps(model, node, types)
@@ -63,8 +60,6 @@ def _what_it_keeps(model: ir.Model, node: ir.Node, types: Mapping[ir.Value, Infe
         perm = node.attributes.get("perm")
         keeps = perm is not None and not perm.is_ref() and list(perm.as_ints()) == sorted(perm.as_ints())
         return "it keeps the order of the axes" if keeps else None
-    if node.op_type in ORDER_KEEPING and _is_reshaped_again(output):
-        return "what reads it gives it another shape"
     before, after = types.get(source), types.get(output)
     if before is None or after is None:
         return None
@@ -75,23 +70,6 @@ def _what_it_keeps(model: ir.Model, node: ir.Node, types: Mapping[ir.Value, Infe
     if node.op_type == "Slice" and not _goes_forward(model, node):
         return None
     return f"it keeps the shape {before.text}"
-
-
-def _is_reshaped_again(output: ir.Value) -> bool:
-    readers = output.uses()
-    return (
-        bool(readers)
-        and not output.is_graph_output()
-        and all(
-            is_op(reader, "Reshape") and index == 0 and _names_every_size(reader) for reader, index in readers
-        )
-    )
-
-
-def _names_every_size(reshape: ir.Node) -> bool:
-    # A 0 stands for the size that the input has there, unless allowzero says that it is one.
-    sizes = ints_of(input_of(reshape, 1))
-    return sizes is not None and (0 not in sizes or reshape.attributes.get_int("allowzero", 0) == 1)
 
 
 def _goes_forward(model: ir.Model, node: ir.Node) -> bool:

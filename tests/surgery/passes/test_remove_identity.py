@@ -122,36 +122,3 @@ def test_the_default_axes_of_flatten_count(rewrite: Rewrite) -> None:
     result = rewrite(text, RemoveIdentity())
     assert result.ops == ["Relu"]
     result.assert_same()
-
-
-RESHAPED = """<ir_version: 8, opset_import: ["" : 14]>
-    g (float[2,3,5] x) => (float[a,b] y)
-    <int64[2] full = {-1, 2}, int64[3] copying = {0, 5, 3}, int64[1] first = {0}>
-    { BODY }"""
-TURNED = "t = Transpose <perm = [2,1,0]> (x) s = Shape (t) a = Reshape (x, s)"
-
-
-@pytest.mark.parametrize(
-    "first", [TURNED, "a = Flatten (x)", "a = Unsqueeze (x, first)", "a = Flatten <axis = 0> (x)"]
-)
-def test_a_shape_that_every_reader_overrules_is_left_out(rewrite: Rewrite, first: str) -> None:
-    body = f"{first} b = Reshape (a, full) c = Reshape (a, full) y = Add (b, c)"
-    result = rewrite(RESHAPED.replace("BODY", body), RemoveIdentity())
-    assert result.ops == ["Reshape", "Reshape", "Add"]
-    result.assert_same()
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "a = Flatten (x) b = Reshape (a, copying) y = Flatten (b)",
-        "a = Flatten (x) b = Relu (a) c = Reshape (a, full) d = Shape (c) y = Reshape (b, d)",
-        f"{TURNED} b = Shape (a) c = Reshape (x, b) y = Flatten (c)",
-        "y = Reshape (x, full)",
-    ],
-)
-def test_a_shape_that_counts_stays(rewrite: Rewrite, body: str) -> None:
-    result = rewrite(RESHAPED.replace("BODY", body), RemoveIdentity())
-    reshaping = ("Flatten", "Reshape")
-    assert sum(op in reshaping for op in result.ops) == sum(body.count(op) for op in reshaping)
-    result.assert_same()

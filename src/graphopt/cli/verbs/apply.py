@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from graphopt.surgery import PassStep
 
 PRESETS = {
-    "clean": "static_shapes,fold_constants,remove_identity,merge_duplicates,fuse_batchnorm,remove_pad",
+    "clean": "static_shapes,fold_constants,remove_identity,merge_reshapes,merge_duplicates,"
+    "fuse_batchnorm,remove_pad",
 }
 
 
