@@ -36,12 +36,15 @@ class BundleModel:
         name: file name inside the bundle.
         path: the file to copy; None when it is compiled on the box, by a script in the bundle.
         tolerance: allowed difference from the golden outputs.
+        agreement: for outputs with role ``masks``: the share of pixels that must keep their class
+            where the tolerance is exceeded; None leaves it to the tolerance.
     """
 
     backend: str
     name: str
     path: Path | None
     tolerance: Tolerance
+    agreement: float | None = None
 
 
 def write_bundle(
@@ -103,7 +106,7 @@ def write_bundle(
             for spec, rows in zip(outputs, batched, strict=True)
         ],
         "golden": GOLDEN_NAME,
-        "tolerance": {model.backend: _bounds(model.tolerance) for model in models},
+        "tolerance": {model.backend: _bounds(model) for model in models},
         "prepared": f"{PREPARED_FOLDER}/{INDEX_NAME}" if prepared is not None else None,
         "preprocessing": steps_to_json(steps),
     }
@@ -139,8 +142,10 @@ def _spec(spec: TensorSpec, batch: int, *, batched: bool) -> dict[str, Any]:
     return {"name": spec.name, "shape": shape, "dtype": spec.dtype}
 
 
-def _bounds(tolerance: Tolerance) -> dict[str, Any]:
-    return {"atol": tolerance.atol, "rtol": tolerance.rtol, "peak": tolerance.peak, "why": tolerance.why}
+def _bounds(model: BundleModel) -> dict[str, Any]:
+    allowed = model.tolerance
+    bounds = {"atol": allowed.atol, "rtol": allowed.rtol, "peak": allowed.peak, "why": allowed.why}
+    return bounds if model.agreement is None else {**bounds, "agreement": model.agreement}
 
 
 def _golden_arrays(

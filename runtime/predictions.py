@@ -26,7 +26,10 @@ Progress = Callable[[int, int], None]
 """Called with (samples done, samples in total)."""
 
 DEFAULT_BATCH = 8
-"""For models whose batch size is free."""
+"""At most, for models whose batch size is free."""
+
+_BATCH_BYTES = 5_000_000
+"""Of the input, for such models: a CPU gains little from more, and activations cost memory."""
 
 _AHEAD = 2
 """Batches that are preprocessed while one runs."""
@@ -268,7 +271,7 @@ class _Runner:
                 f"the model's batch size is fixed at {self._fixed}, asked for {batch}; "
                 f"drop the option, or make a model of batch {batch}"
             )
-        self.batch = self._fixed or batch or DEFAULT_BATCH
+        self.batch = self._fixed or batch or _default_batch(self._input)
 
     @property
     def output_names(self) -> set[str]:
@@ -302,6 +305,12 @@ class _Runner:
             else value[None]
             for name, value in values.items()
         }
+
+
+def _default_batch(spec: TensorSpec) -> int:
+    sizes = [dim for dim in spec.shape[1:] if isinstance(dim, int)]
+    sample = int(np.prod(sizes, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
+    return max(1, min(DEFAULT_BATCH, _BATCH_BYTES // max(1, sample)))
 
 
 def _is_batched(spec: TensorSpec, value: Array, batch_dim: Dim, fed: int) -> bool:

@@ -7,12 +7,12 @@ from graphopt.core.comparison import TensorComparison, Tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignFlips:
-    """How many decisions of logits changed sides; the verdict stays with the tolerance.
+class Flips:
+    """How many decisions of logits changed; the verdict stays with the tolerance.
 
     Attributes:
-        flipped: logits above zero in one stage and not above it in the other.
-        decisions: all logits compared.
+        flipped: attributes on the other side of zero, or pixels of another class.
+        decisions: all that were compared.
     """
 
     flipped: int
@@ -26,13 +26,13 @@ class OutputComparison:
     Attributes:
         tensor: numbers and verdict.
         role: what the task calls the output; empty when unknown.
-        flips: changed decisions, for outputs with role ``attributes``; None elsewhere, and when
-            no sample could be compared value by value.
+        flips: changed decisions, for outputs with role ``attributes`` or ``masks``; None elsewhere,
+            and when no sample could be compared value by value.
     """
 
     tensor: TensorComparison
     role: str = ""
-    flips: SignFlips | None = None
+    flips: Flips | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""

@@ -9,7 +9,7 @@ from graphopt.core.errors import UsageError
 from graphopt.core.session import Session
 from graphopt.core.tensors import Array, TensorSpec
 from graphopt.validate.batches import run_in_batches
-from graphopt.validate.report import CandidateComparison, ComparisonReport, OutputComparison, SignFlips
+from graphopt.validate.report import CandidateComparison, ComparisonReport, Flips, OutputComparison
 
 
 def compare_sessions(
@@ -36,7 +36,8 @@ def compare_sessions(
         sample_kind: what the samples are, in words; printed with the verdict.
         reference_name: shown in the report.
         outputs: specs with roles, from a recipe or a sidecar; a role ``attributes`` adds a count of
-            flipped signs. Empty: as the reference session declares them.
+            flipped signs, ``masks`` of pixels whose class changes. Empty: as the reference session
+            declares them.
         on_progress: called with the number of samples done.
 
     Raises:
@@ -74,17 +75,23 @@ class _Tally:
     def __init__(self, specs: tuple[TensorSpec, ...]) -> None:
         self._roles = {spec.name: spec.role for spec in specs}
         self._results: list[tuple[TensorComparison, ...]] = []
-        self._flips: dict[str, SignFlips] = {}
+        self._flips: dict[str, Flips] = {}
 
     def add(self, expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance) -> None:
         self._results.append(compare_outputs(expected, got, tolerance))
         for name, array in expected.items():
-            if self._roles.get(name) != "attributes" or name not in got or got[name].shape != array.shape:
+            if name not in got or got[name].shape != array.shape:
                 continue
-            before = self._flips.get(name, SignFlips(flipped=0, decisions=0))
-            self._flips[name] = SignFlips(
-                flipped=before.flipped + count_sign_flips(array, got[name]),
-                decisions=before.decisions + array.size,
+            role = self._roles.get(name)
+            if role == "attributes":
+                flipped, decisions = count_sign_flips(array, got[name]), array.size
+            elif role == "masks" and _holds_classes(array):
+                flipped, decisions = count_class_flips(array, got[name]), array.size // array.shape[1]
+            else:
+                continue
+            before = self._flips.get(name, Flips(flipped=0, decisions=0))
+            self._flips[name] = Flips(
+                flipped=before.flipped + flipped, decisions=before.decisions + decisions
             )
 
     def outputs(self) -> tuple[OutputComparison, ...]:
@@ -105,6 +112,21 @@ def count_sign_flips(reference: Array, candidate: Array) -> int:
     """
     positive = np.asarray(reference, dtype=np.float64) > 0
     return int(np.count_nonzero(positive != (np.asarray(candidate, dtype=np.float64) > 0)))
+
+
+def count_class_flips(reference: Array, candidate: Array) -> int:
+    """Return how many places have their largest value in another class; of equal ones the first counts.
+
+    Args:
+        reference: logits [N, K, ...].
+        candidate: same shape.
+    """
+    return int(np.count_nonzero(np.argmax(reference, axis=1) != np.argmax(candidate, axis=1)))
+
+
+def _holds_classes(array: Array) -> bool:
+    """Whether it is [N, K, H, W] of logits; masks of detections are not per class."""
+    return array.ndim == 4 and array.shape[1] > 1 and np.issubdtype(array.dtype, np.floating)
 
 
 def _check_inputs(reference: Session, session: Session, *, candidate: str, reference_name: str) -> None:

@@ -221,6 +221,11 @@ def test_a_bundle_checks_and_runs_masks_on_the_box(project: Path) -> None:
     command = [sys.executable, "device_runner.py", "--backend", "onnxruntime"]
     done = subprocess.run(command, cwd=bundle.folder, capture_output=True, text=True, check=False)
     assert (done.returncode, "ok   output" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert "100.000% of the pixels keep their class" in done.stdout
+    content = json.loads((bundle.folder / "bundle.json").read_text())
+    assert [item["role"] for item in content["outputs"]] == ["masks"]
+    assert "agreement" in content["tolerance"]["acl"]
+    assert "agreement" not in content["tolerance"]["onnxruntime"]  # the same graph: the bound decides
     expected = evaluate(f"{project / 'run'}#rewritten", project / "data").score
     got = evaluate(str(bundle.folder), project / "data", recipe_name="small_voc")
     assert got.score.figures == pytest.approx(expected.figures, abs=1e-9)

@@ -378,3 +378,56 @@ def test_an_interrupt_leaves_no_results(
     done = call(onnx_bundle)
     assert (done.returncode, "interrupted" in done.stderr) == (130, True)
     assert [path for path in onnx_bundle.iterdir() if "results" in path.name] == []
+
+
+def _masks(seed: int = 3) -> Any:
+    return np.random.default_rng(seed).standard_normal((2, 5, 7, 3)).astype(np.float32)
+
+
+class _Model:
+    """Stands for a bound model that says what it is told."""
+
+    def __init__(self, says: Any) -> None:
+        self._says = says
+
+    def rows(self, arrays: Any, count: int) -> Any:
+        return [[row] for row in self._says[:count]]
+
+
+@pytest.mark.parametrize(
+    ("role", "agreement", "change", "passes"),
+    [
+        ("masks", 0.99, lambda logits: logits * np.float32(1.3), True),  # another size, the same classes
+        ("masks", None, lambda logits: logits * np.float32(1.3), False),
+        ("", 0.99, lambda logits: logits * np.float32(1.3), False),
+        ("masks", 0.99, lambda logits: logits[:, ::-1], False),  # other classes
+        ("masks", 0.99, lambda logits: logits * np.float32(np.nan), False),
+        ("masks", None, lambda logits: logits, True),
+    ],
+)
+def test_masks_may_leave_the_bound_where_they_keep_their_classes(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    role: str,
+    agreement: float | None,
+    change: Callable[[Any], Any],
+    passes: bool,
+) -> None:
+    image = np.zeros((2, 3), np.float32)
+    write_bundle(
+        tmp_path / "bundle",
+        name="small",
+        models=[BundleModel(backend="acl", name="m.om", path=None, tolerance=TOLERANCE, agreement=agreement)],
+        inputs=[TensorSpec(name="image", shape=("b", 3), dtype="float32")],
+        outputs=[TensorSpec(name="output", shape=("b", 5, 7, 3), dtype="float32", role=role)],
+        batch=2,
+        golden=[({"image": image}, {"output": _masks()})],
+        steps=(),
+    )
+    bundle = device_runner.Bundle(str(tmp_path / "bundle"))
+    model: Any = _Model(change(_masks()))
+    assert device_runner.check_golden(model, bundle, bundle.tolerance["acl"]) is passes
+    said = capsys.readouterr().out
+    assert said.startswith("ok  " if passes else "FAIL")
+    if passes and agreement is not None:
+        assert "100.000% of the pixels keep their class" in said

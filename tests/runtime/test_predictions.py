@@ -12,7 +12,7 @@ from graphopt.core.preprocessing import Step
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array, Dim, TensorSpec
 from graphopt.runtime.datasets.peta import PetaDataset
-from graphopt.runtime.predictions import Predictions, predict
+from graphopt.runtime.predictions import Predictions, _Runner, predict
 from graphopt.runtime.preprocess import preprocess
 from graphopt.runtime.sessions import open_session
 
@@ -305,3 +305,11 @@ def test_unfinished_predictions_are_saved_now_and_then(
         on_progress=look,
     )
     assert seen == [(2, 0), (4, 2), (5, 4)]
+
+
+@pytest.mark.parametrize(("side", "batch"), [(5, 8), (224, 8), (500, 1), (2000, 1)])
+def test_a_free_batch_is_small_where_the_input_is_large(side: int, batch: int) -> None:
+    session = _sums("batch")
+    session.inputs = (TensorSpec(name="image", shape=("batch", 3, side, side), dtype="float32"),)
+    assert _Runner(session, (), None).batch == batch
+    assert _Runner(session, (), 3).batch == 3

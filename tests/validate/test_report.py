@@ -2,7 +2,7 @@ import dataclasses
 import json
 
 from graphopt.core.comparison import FLOAT32_REORDERED, Outcome, TensorComparison
-from graphopt.validate import CandidateComparison, ComparisonReport, OutputComparison, SignFlips
+from graphopt.validate import CandidateComparison, ComparisonReport, Flips, OutputComparison
 
 MATCH = TensorComparison(
     name="logits",
@@ -20,7 +20,7 @@ REPORT = ComparisonReport(
         CandidateComparison(
             name="rewritten",
             outputs=(
-                OutputComparison(tensor=MATCH, role="attributes", flips=SignFlips(flipped=1, decisions=35)),
+                OutputComparison(tensor=MATCH, role="attributes", flips=Flips(flipped=1, decisions=35)),
             ),
         ),
     ),

@@ -8,7 +8,13 @@ from graphopt.core.comparison import FLOAT32_REORDERED, Outcome, Tolerance
 from graphopt.core.errors import UsageError
 from graphopt.core.session import OnnxRuntimeSession, Session
 from graphopt.core.tensors import Array
-from graphopt.validate import ComparisonReport, RecordedSession, compare_sessions, count_sign_flips
+from graphopt.validate import (
+    ComparisonReport,
+    RecordedSession,
+    compare_sessions,
+    count_class_flips,
+    count_sign_flips,
+)
 
 OpenSession = Callable[..., OnnxRuntimeSession]
 Samples = list[dict[str, Array]]
@@ -259,3 +265,36 @@ def test_sign_flips() -> None:
     candidate = np.array([-1.0, -2.0, 1.0, 3.0, 1.0], np.float32)
     assert count_sign_flips(reference, candidate) == 3
     assert count_sign_flips(reference, reference) == 0
+
+
+def test_pixels_of_another_class_are_counted() -> None:
+    reference = np.zeros((1, 3, 2, 2), np.float32)
+    reference[0, 1, 0, 0] = 1
+    candidate = reference.copy()
+    candidate[0, 2, 1, :] = 2
+    assert count_class_flips(reference, candidate) == 2
+    assert count_class_flips(reference, reference * 5) == 0
+
+
+def test_masks_count_pixels_and_only_where_there_is_a_class_axis(
+    open_session: OpenSession, samples: Samples
+) -> None:
+    outputs = "float[{n},3,5,1] wide, float[{n},3,5] flat"
+    body = "y = Mul(x, w)  wide = Unsqueeze <axes = [3]> (y)  flat = Identity (y)"
+    reference = open_session(body, outputs=outputs)
+    other = open_session(body.replace("Mul(x, w)", "Neg(x)"), outputs=outputs)
+    roles = tuple(dataclasses.replace(spec, role="masks") for spec in reference.outputs)
+    report = compare_sessions(
+        reference,
+        {"same": reference, "other": other},
+        samples,
+        Tolerance(atol=100, rtol=0, why="everything passes"),
+        sample_kind="noise",
+        outputs=roles,
+    )
+    (same, _), (wide, flat) = (candidate.outputs for candidate in report.candidates)
+    assert same.flips is not None
+    assert (same.flips.flipped, same.flips.decisions) == (0, 4 * 2 * 5)
+    assert wide.flips is not None
+    assert 0 < wide.flips.flipped <= wide.flips.decisions == 4 * 2 * 5
+    assert flat.flips is None

@@ -21,6 +21,7 @@ from graphopt.recipes.compilation import CompileOptions, compile_model
 from graphopt.recipes.inference import recipe_of
 from graphopt.recipes.progress import Count
 from graphopt.recipes.recipe import Recipe
+from graphopt.recipes.roles import known_outputs, with_roles
 from graphopt.recipes.samples import feeds_for
 from graphopt.recipes.stages import RUN_STAGES, parse_stage
 from graphopt.runtime.bundle import RUNNER_NAME, BundleModel, write_bundle
@@ -29,6 +30,9 @@ from graphopt.runtime.prepare import PreparedInputs, prepare
 _HALF = Tolerance(
     atol=1e-2, rtol=2e-2, peak=1e-2, why="half precision on the device: 11 bits of mantissa, about 50 layers"
 )
+
+_HALF_AGREEMENT = 0.99
+"""Of a mask's pixels: single logits near zero may leave the bound without moving a border."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +145,15 @@ def make_bundle(
             folder,
             name=recipe.name,
             models=(
-                BundleModel(backend="acl", name=f"{stem}.om", path=om, tolerance=_HALF),
+                BundleModel(
+                    backend="acl", name=f"{stem}.om", path=om, tolerance=_HALF, agreement=_HALF_AGREEMENT
+                ),
                 BundleModel(backend="onnxruntime", name=onnx.name, path=onnx, tolerance=recipe.tolerance),
             ),
             inputs=input_specs(model),
-            outputs=output_specs(model),
+            outputs=with_roles(
+                output_specs(model), {spec.name: spec.role for spec in known_outputs(onnx, recipe)}
+            ),
             batch=batch,
             golden=_golden(stage.path, run),
             steps=recipe.preprocessing,

@@ -104,7 +104,7 @@ RECIPE = Recipe(
     name="small_voc",
     title="Small VOC: the nearest colour",
     inputs=(TensorSpec(name="input", shape=("b", 3, SIDE, SIDE), dtype="float32", layout="NCHW"),),
-    outputs=(TensorSpec(name="output", shape=("b", len(VOC_CLASSES), 6, 6), dtype="float32", role="logits"),),
+    outputs=(TensorSpec(name="output", shape=("b", len(VOC_CLASSES), 6, 6), dtype="float32", role="masks"),),
     preprocessing=(
         DecodePil(),
         ToFloat32(),
