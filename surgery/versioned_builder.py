@@ -78,9 +78,12 @@ class VersionedBuilder(NodeBuilder):
         """Drop axes of size one (axes are an input since opset 13)."""
         return self._with_axes("Squeeze", source, axes, since=13)
 
-    def reduce(self, op_type: str, source: ir.Value, axes: Sequence[int]) -> ir.Value:
-        """Reduce over ``axes``, which stay with size one: ReduceMean or ReduceMax (input since 18)."""
-        return self._with_axes(op_type, source, axes, since=18, keepdims=1)
+    def reduce(
+        self, op_type: str, source: ir.Value, axes: Sequence[int], *, keepdims: bool = True
+    ) -> ir.Value:
+        """Reduce over ``axes`` (an input since opset 18, of ReduceSum since 13)."""
+        since = 13 if op_type == "ReduceSum" else 18
+        return self._with_axes(op_type, source, axes, since=since, keepdims=int(keepdims))
 
     def reshape(self, source: ir.Value, shape: Sequence[int]) -> ir.Value:
         """Reshape to a constant shape; 0 keeps a size, -1 is worked out."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.surgery.decompositions.scalars import reduce, squeeze, unsqueeze
-from graphopt.surgery.node_builder import NodeBuilder
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 Sizes = tuple[int | None, ...]
 
@@ -71,13 +70,13 @@ def why_not(equation: Equation, shapes: Sequence[Sizes | None]) -> str | None:
 
 
 def einsum(
-    new: NodeBuilder, inputs: Sequence[ir.Value], equation: Equation, shapes: Sequence[Sizes], opset: int
+    new: VersionedBuilder, inputs: Sequence[ir.Value], equation: Equation, shapes: Sequence[Sizes]
 ) -> ir.Value:
     """Write an equation that ``why_not`` has nothing against."""
     if len(inputs) == 1:
         own = equation.operands[0]
         kept = "".join(letter for letter in own if letter in equation.result)
-        return _transpose(new, _sum_away(new, inputs[0], own, kept, opset), kept, equation.result)
+        return _transpose(new, _sum_away(new, inputs[0], own, kept), kept, equation.result)
     roles, sizes = _Roles.of(equation), _sizes(equation, shapes)
     wanted = (roles.batch + roles.left + roles.summed, roles.batch + roles.summed + roles.right)
     factors = []
@@ -85,11 +84,11 @@ def einsum(
         inputs, equation.operands, wanted, (equation.operands[1], equation.operands[0]), strict=True
     ):
         kept = "".join(letter for letter in own if letter in equation.result or letter in other)
-        factors.append(_transpose(new, _sum_away(new, value, own, kept, opset), kept, order))
-    left = _merge(new, factors[0], (roles.batch, roles.left, roles.summed), sizes, opset)
-    right = _merge(new, factors[1], (roles.batch, roles.summed, roles.right), sizes, opset)
+        factors.append(_transpose(new, _sum_away(new, value, own, kept), kept, order))
+    left = _merge(new, factors[0], (roles.batch, roles.left, roles.summed), sizes)
+    right = _merge(new, factors[1], (roles.batch, roles.summed, roles.right), sizes)
     product = new.op("MatMul", left, right)
-    split = _split(new, product, roles, sizes, opset)
+    split = _split(new, product, roles, sizes)
     return _transpose(new, split, roles.batch + roles.left + roles.right, equation.result)
 
 
@@ -128,38 +127,36 @@ def _sizes(equation: Equation, shapes: Sequence[Sizes | None]) -> dict[str, int 
     return sizes
 
 
-def _sum_away(new: NodeBuilder, value: ir.Value, letters: str, kept: str, opset: int) -> ir.Value:
+def _sum_away(new: VersionedBuilder, value: ir.Value, letters: str, kept: str) -> ir.Value:
     axes = [axis for axis, letter in enumerate(letters) if letter not in kept]
-    return reduce(new, "ReduceSum", value, axes, opset, keepdims=False) if axes else value
+    return new.reduce("ReduceSum", value, axes, keepdims=False) if axes else value
 
 
-def _transpose(new: NodeBuilder, value: ir.Value, letters: str, order: str) -> ir.Value:
+def _transpose(new: VersionedBuilder, value: ir.Value, letters: str, order: str) -> ir.Value:
     if letters == order:
         return value
     return new.op("Transpose", value, attributes={"perm": [letters.index(letter) for letter in order]})
 
 
 def _merge(
-    new: NodeBuilder, value: ir.Value, groups: tuple[str, str, str], sizes: dict[str, int | None], opset: int
+    new: VersionedBuilder, value: ir.Value, groups: tuple[str, str, str], sizes: dict[str, int | None]
 ) -> ir.Value:
     """Bring ``[batch..., rows..., columns...]`` to ``[batch..., rows, columns]``."""
     batch, rows, columns = groups
     if len(rows) <= 1 and len(columns) <= 1:
         missing = [len(batch)] if not rows else []
         missing += [len(batch) + 1] if not columns else []
-        return unsqueeze(new, value, missing, opset)
+        return new.unsqueeze(value, missing) if missing else value
     shape = [_free(sizes[letter]) for letter in batch] + [_product(rows, sizes), _product(columns, sizes)]
     return new.op("Reshape", value, new.constant(np.array(shape, np.int64), "merged"))
 
 
-def _split(
-    new: NodeBuilder, value: ir.Value, roles: _Roles, sizes: dict[str, int | None], opset: int
-) -> ir.Value:
+def _split(new: VersionedBuilder, value: ir.Value, roles: _Roles, sizes: dict[str, int | None]) -> ir.Value:
     batch, rows, columns = roles.batch, roles.left, roles.right
     if len(rows) <= 1 and len(columns) <= 1:
         extra = [len(batch)] if not rows else []
         extra += [len(batch) + 1] if not columns else []
-        return squeeze(new, value, extra, opset)
+        return new.squeeze(value, extra) if extra else value
     shape = [_free(sizes[letter]) for letter in batch + rows + columns]
     return new.op("Reshape", value, new.constant(np.array(shape, np.int64), "split"))
 

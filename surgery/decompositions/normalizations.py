@@ -3,13 +3,13 @@
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.surgery.decompositions.scalars import reduce, scalar
+from graphopt.surgery.decompositions.scalars import scalar
 from graphopt.surgery.graph_queries import attribute_int, input_of
-from graphopt.surgery.node_builder import NodeBuilder
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 
 def layernorm(
-    new: NodeBuilder, node: ir.Node, *, rank: int, dtype: ir.DataType, opset: int
+    new: VersionedBuilder, node: ir.Node, *, rank: int, dtype: ir.DataType
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Write LayerNormalization in the order that Ascend's fusion looks for.
 
@@ -23,10 +23,10 @@ def layernorm(
     assert data is not None
     first = attribute_int(node, "axis", -1) % rank
     axes = list(range(first - rank, 0))
-    mean = reduce(new, "ReduceMean", data, axes, opset)
+    mean = new.reduce("ReduceMean", data, axes)
     centred = new.op("Sub", data, mean, like=data)
     square = new.op("Pow", centred, scalar(new, 2.0, dtype, "two"), like=data)
-    variance = reduce(new, "ReduceMean", square, axes, opset)
+    variance = new.reduce("ReduceMean", square, axes)
     epsilon = scalar(new, node.attributes.get_float("epsilon", 1e-5), dtype, "epsilon")
     deviation = new.op("Sqrt", new.op("Add", variance, epsilon))
     result = new.op("Div", centred, deviation, like=data)
@@ -41,7 +41,7 @@ def layernorm(
 
 
 def groupnorm(
-    new: NodeBuilder, node: ir.Node, *, shape: tuple[int, ...], dtype: ir.DataType, opset: int
+    new: VersionedBuilder, node: ir.Node, *, shape: tuple[int, ...], dtype: ir.DataType
 ) -> ir.Value:
     """Write GroupNormalization with InstanceNormalization over the groups.
 
@@ -50,7 +50,6 @@ def groupnorm(
         node: scale and bias have one value per group before opset 21, per channel since.
         shape: of the data, [N, C, ...]; N may be -1, all others are known.
         dtype: of the data.
-        opset: of the node.
     """
     data, scale, bias = node.inputs
     assert data is not None
@@ -65,14 +64,14 @@ def groupnorm(
     epsilon = node.attributes.get_float("epsilon", 1e-5)
     normed = new.op("InstanceNormalization", grouped, ones, zeros, attributes={"epsilon": epsilon})
     back = new.op("Reshape", normed, new.constant(np.array(shape, np.int64), "sizes"), like=data)
-    per_group = opset < 21
+    per_group = new.opset < 21
     factor = _per_channel(new, scale, groups, shape[1], spread, per_group=per_group)
     shift = _per_channel(new, bias, groups, shape[1], spread, per_group=per_group)
     return new.op("Add", new.op("Mul", back, factor, like=data), shift, like=data)
 
 
 def _per_channel(
-    new: NodeBuilder, value: ir.Value, groups: int, channels: int, spread: list[int], *, per_group: bool
+    new: VersionedBuilder, value: ir.Value, groups: int, channels: int, spread: list[int], *, per_group: bool
 ) -> ir.Value:
     """Return one number per channel, as [C, 1, ...]."""
     if per_group:
@@ -82,7 +81,7 @@ def _per_channel(
     return new.op("Reshape", value, new.constant(np.array([channels, *spread], np.int64), "channels"))
 
 
-def l2norm(new: NodeBuilder, data: ir.Value, axes: list[int], opset: int, *, keepdims: bool) -> ir.Value:
+def l2norm(new: VersionedBuilder, data: ir.Value, axes: list[int], *, keepdims: bool) -> ir.Value:
     """Write the root of the sum of squares over some axes."""
     square = new.op("Mul", data, data, like=data)
-    return new.op("Sqrt", reduce(new, "ReduceSum", square, axes, opset, keepdims=keepdims))
+    return new.op("Sqrt", new.reduce("ReduceSum", square, axes, keepdims=keepdims))

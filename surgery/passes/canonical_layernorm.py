@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.surgery.decompositions.scalars import reduce, scalar
+from graphopt.surgery.decompositions.scalars import scalar
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import (
     attribute_int,
@@ -19,8 +19,8 @@ from graphopt.surgery.graph_queries import (
     opset_of,
     used_elsewhere,
 )
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.shapes.known_types import KnownTypes
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,11 +76,11 @@ class CanonicalLayernorm(GraphPass):
         """Write the seven operators anew."""
         if not isinstance(site, _Found):
             return
-        new, opset = NodeBuilder(model, site.node), opset_of(model, site.node)
-        mean = reduce(new, "ReduceMean", site.data, site.axes, opset)
+        new = VersionedBuilder(model, site.node)
+        mean = new.reduce("ReduceMean", site.data, site.axes)
         centred = new.op("Sub", site.data, mean, like=site.data)
         square = new.op("Pow", centred, scalar(new, 2.0, site.dtype, "two"), like=site.data)
-        variance = reduce(new, "ReduceMean", square, site.axes, opset)
+        variance = new.reduce("ReduceMean", square, site.axes)
         shifted = new.op("Add", variance, scalar(new, site.epsilon, site.dtype, "epsilon"))
         new.replace(new.op("Div", centred, new.op("Sqrt", shifted), like=site.data))
 

@@ -8,9 +8,9 @@ import onnx_ir as ir
 
 from graphopt.surgery.decompositions.einsum import Equation, Sizes, einsum, parse_equation, why_not
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
-from graphopt.surgery.graph_queries import has_attribute_references, nodes_of, opset_of
-from graphopt.surgery.node_builder import NodeBuilder
+from graphopt.surgery.graph_queries import has_attribute_references, nodes_of
 from graphopt.surgery.shapes.known_types import KnownTypes
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,10 +56,9 @@ class DecomposeEinsum(GraphPass):
         """Write it out."""
         if not isinstance(site, _EinsumSite):
             return
-        new = NodeBuilder(model, site.node)
+        new = VersionedBuilder(model, site.node)
         inputs = [value for value in site.node.inputs if value is not None]
-        opset = opset_of(model, site.node)
-        result = einsum(new, inputs, site.equation, site.shapes, opset)
+        result = einsum(new, inputs, site.equation, site.shapes)
         if result in inputs:  # an equation such as ij->ij
             result = new.op("Identity", result, like=result)
         new.replace(result)

@@ -7,7 +7,6 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from graphopt.surgery.decompositions.normalizations import l2norm
-from graphopt.surgery.decompositions.scalars import reduce
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import (
     attribute_int,
@@ -17,8 +16,8 @@ from graphopt.surgery.graph_queries import (
     nodes_of,
     opset_of,
 )
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.shapes.known_types import KnownTypes
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,15 +59,15 @@ class DecomposeL2norm(GraphPass):
         node, data = site.node, site.node.inputs[0]
         if not isinstance(site, _NormSite) or data is None:
             return
-        new, opset, axes = NodeBuilder(model, node), opset_of(model, node), list(site.axes)
+        new, axes = VersionedBuilder(model, node), list(site.axes)
         if node.op_type == "ReduceL2":
             keep = bool(attribute_int(node, "keepdims", 1))
-            new.replace(l2norm(new, data, axes, opset, keepdims=keep))
+            new.replace(l2norm(new, data, axes, keepdims=keep))
             return
         if attribute_int(node, "p", 2) == 1:
-            norm = reduce(new, "ReduceSum", new.op("Abs", data, like=data), axes, opset)
+            norm = new.reduce("ReduceSum", new.op("Abs", data, like=data), axes)
         else:
-            norm = l2norm(new, data, axes, opset, keepdims=True)
+            norm = l2norm(new, data, axes, keepdims=True)
         new.replace(new.op("Div", data, norm, like=data))
 
 

@@ -8,9 +8,9 @@ import onnx_ir as ir
 
 from graphopt.surgery.decompositions.normalizations import layernorm
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
-from graphopt.surgery.graph_queries import has_attribute_references, nodes_of, opset_of
-from graphopt.surgery.node_builder import NodeBuilder
+from graphopt.surgery.graph_queries import has_attribute_references, nodes_of
 from graphopt.surgery.shapes.known_types import KnownTypes
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,6 +53,5 @@ class DecomposeLayernorm(GraphPass):
         """Write it out."""
         if not isinstance(site, _NormSite):
             return
-        new = NodeBuilder(model, site.node)
-        opset = opset_of(model, site.node)
-        new.replace(*layernorm(new, site.node, rank=site.rank, dtype=site.dtype, opset=opset))
+        new = VersionedBuilder(model, site.node)
+        new.replace(*layernorm(new, site.node, rank=site.rank, dtype=site.dtype))

@@ -15,9 +15,9 @@ from graphopt.surgery.graph_queries import (
     has_attribute_references,
     input_of,
     nodes_of,
-    opset_of,
 )
-from graphopt.surgery.node_builder import Attribute, NodeBuilder
+from graphopt.surgery.node_builder import Attribute
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _PER_DIRECTION = {"RNN": (1, 2, 3, 5), "GRU": (1, 2, 3, 5), "LSTM": (1, 2, 3, 5, 6, 7)}
 """Inputs whose first axis is the direction: W, R, B, initial_h, initial_c, P."""
@@ -56,9 +56,9 @@ class SplitRnn(GraphPass):
     def rewrite(self, model: ir.Model, site: Site) -> None:
         """Write two layers and join what they give."""
         node = site.node
-        new, opset = NodeBuilder(model, node), opset_of(model, node)
+        new = VersionedBuilder(model, node)
         replaced = [value for value in node.inputs[1:] if value is not None]
-        halves = [_one_direction(new, node, index, opset) for index in (0, 1)]
+        halves = [_one_direction(new, node, index) for index in (0, 1)]
         results = []
         for position, old in enumerate(node.outputs):
             axis = 1 if position == 0 else 0  # Y is [steps, direction, batch, hidden], Y_h has no steps
@@ -84,12 +84,12 @@ def _why_not(node: ir.Node) -> str | None:
     return None
 
 
-def _one_direction(new: NodeBuilder, node: ir.Node, index: int, opset: int) -> tuple[ir.Value, ...]:
+def _one_direction(new: VersionedBuilder, node: ir.Node, index: int) -> tuple[ir.Value, ...]:
     inputs: list[ir.Value | None] = list(node.inputs)
     for position in _PER_DIRECTION[node.op_type]:
         value = input_of(node, position)
         if value is not None:
-            inputs[position] = _half(new, value, index, opset, is_state=position in _STATES)
+            inputs[position] = _half(new, value, index, is_state=position in _STATES)
     while inputs and inputs[-1] is None:
         inputs.pop()
     attributes: dict[str, Attribute] = {"direction": ("forward", "reverse")[index]}
@@ -104,17 +104,14 @@ def _one_direction(new: NodeBuilder, node: ir.Node, index: int, opset: int) -> t
     return new.ops(node.op_type, *inputs, attributes=attributes, outputs=len(node.outputs))
 
 
-def _half(new: NodeBuilder, value: ir.Value, index: int, opset: int, *, is_state: bool) -> ir.Value | None:
+def _half(new: VersionedBuilder, value: ir.Value, index: int, *, is_state: bool) -> ir.Value | None:
     """Return the part of one direction; None for a state of zeros, which is the default."""
     if is_state and _is_zero(value):
         return None
     tensor = constant_tensor(value)
     if tensor is not None:
         return new.constant(np.ascontiguousarray(tensor.numpy()[index : index + 1]), f"direction{index}")
-    if opset < 10:
-        return new.op("Slice", value, attributes={"starts": [index], "ends": [index + 1], "axes": [0]})
-    bounds = [new.constant(np.array([bound], np.int64), "bound") for bound in (index, index + 1, 0)]
-    return new.op("Slice", value, *bounds)
+    return new.slice(value, axes=[0], starts=[index], ends=[index + 1])
 
 
 def _is_zero(value: ir.Value) -> bool:
