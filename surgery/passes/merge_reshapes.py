@@ -17,12 +17,11 @@ from graphopt.surgery.graph_queries import (
     nodes_of,
     used_elsewhere,
 )
+from graphopt.surgery.shapes.broadcasting import Shape, same_shape, shape_in
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
 from graphopt.surgery.versioned_builder import VersionedBuilder
 
 RESHAPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
-
-Shape = tuple[int | str | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,10 +77,10 @@ class MergeReshapes(GraphPass):
 
 
 def _place(node: ir.Node, types: Mapping[ir.Value, Inferred]) -> Site | Declined | None:
-    before, after = input_of(node, 0), _shape(types, node.outputs[0])
+    before, after = input_of(node, 0), shape_in(types, node.outputs[0])
     if before is None:
         return None
-    if _equal(_shape(types, before), after):
+    if same_shape(shape_in(types, before), after):
         return _nothing(node, before, "it keeps the shape")
     upper = before.producer()
     if upper is None or not is_op(upper, *RESHAPING) or upper.graph is not node.graph:
@@ -89,12 +88,12 @@ def _place(node: ir.Node, types: Mapping[ir.Value, Inferred]) -> Site | Declined
     source = input_of(upper, 0)
     if source is None or has_attribute_references(upper):
         return None
-    if _equal(_shape(types, source), after):
+    if same_shape(shape_in(types, source), after):
         return _nothing(node, source, f"it undoes {label(upper)}")
     reason = used_elsewhere(before, node)
     if reason is not None:
         return Declined(node=node, why=reason)
-    sizes = _sizes(node, _shape(types, source), after)
+    sizes = _sizes(node, shape_in(types, source), after)
     if isinstance(sizes, str):
         return Declined(node=node, why=sizes)
     return _Short(
@@ -130,13 +129,3 @@ def _size(size: int | str | None, index: int, source: Shape | None) -> int:
         return size
     same = size is not None and source is not None and index < len(source) and source[index] == size
     return 0 if same else -1
-
-
-def _shape(types: Mapping[ir.Value, Inferred], value: ir.Value) -> Shape | None:
-    found = types.get(value)
-    return None if found is None else found.shape
-
-
-def _equal(left: Shape | None, right: Shape | None) -> bool:
-    # A name stands for one and the same number wherever it appears.
-    return left is not None and left == right and None not in left
