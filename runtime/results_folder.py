@@ -7,6 +7,7 @@ and shape; what could be two things is refused.
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -304,9 +305,11 @@ def _load_npy(path: Path) -> Array:
 def _load_txt(path: Path) -> Array:
     try:
         text = path.read_text(encoding="utf-8")
-        # Much faster than split(): a mask's logits are 328,125 numbers a file.
-        return np.fromstring(text, np.float64, sep=" ") if text.strip() else np.empty(0)
-    except (UnicodeDecodeError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # how older numpy complains
+            # Much faster than split(): a mask's logits are 328,125 numbers a file.
+            return np.fromstring(text, np.float64, sep=" ") if text.strip() else np.empty(0)
+    except (UnicodeDecodeError, ValueError, DeprecationWarning) as error:
         raise DatasetError(f"{path} holds something else than numbers: {error}") from error
 
 

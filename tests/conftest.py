@@ -67,10 +67,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def small_voc(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module of the recipe ``small_voc``, as ``small``."""
+def colours(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of the recipe ``colours``, as ``small``."""
     pytest.importorskip("cv2")
-    return _fake_recipe(monkeypatch, "small_voc")
+    return _fake_recipe(monkeypatch, "colours")
 
 
 @pytest.fixture

@@ -46,8 +46,8 @@ def write_voc(folder: Path, *, train: int, val: int, seed: int) -> Path:
         for number, name in enumerate(names, start=1):
             photo, mask = synthetic_scene(number, seed=seed)
             photo.save(root / "JPEGImages" / f"{name}.jpg", quality=92)
-            indexed = Image.fromarray(mask, mode="P")
-            indexed.putpalette(palette)
+            indexed = Image.fromarray(mask)
+            indexed.putpalette(palette)  # makes the grey picture an indexed one
             indexed.save(root / "SegmentationClass" / f"{name}.png")
         for split, part in (("train", names[:train]), ("val", names[train:])):
             text = "".join(f"{name}\n" for name in part)

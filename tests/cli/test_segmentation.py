@@ -14,7 +14,7 @@ from graphopt import cli
 
 @pytest.fixture
 def call(
-    small_voc: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    colours: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
     def run(*arguments: object) -> tuple[int, str]:
         capsys.readouterr()
@@ -29,10 +29,10 @@ def call(
 
 
 def test_evaluate_and_run_speak_of_classes(
-    call: Callable[..., tuple[int, str]], small_voc: Any, tmp_path: Path
+    call: Callable[..., tuple[int, str]], colours: Any, tmp_path: Path
 ) -> None:
-    model, data = small_voc.write_onnx(tmp_path / "raw.onnx"), small_voc.write_data(tmp_path / "data")
-    scored = ("evaluate", model, "--recipe", "small_voc", "--data", data)
+    model, data = colours.write_onnx(tmp_path / "raw.onnx"), colours.write_data(tmp_path / "data")
+    scored = ("evaluate", model, "--recipe", "colours", "--data", data)
     code, out = call(*scored)
     assert code == 0
     for words in (
@@ -48,16 +48,16 @@ def test_evaluate_and_run_speak_of_classes(
     content = json.loads(out)
     assert (code, content["figures"]["mean_iou"]) == (0, content["headline"])
     assert (tmp_path / "miou.txt").read_text() == f"miou: {content['headline']:.6f}\n"
-    image = data / f"VOCdevkit/VOC2012/JPEGImages/{small_voc.STEMS[0]}.jpg"
-    code, out = call("run", model, image, "--recipe", "small_voc", "--pictures", tmp_path / "seen")
+    image = data / f"VOCdevkit/VOC2012/JPEGImages/{colours.STEMS[0]}.jpg"
+    code, out = call("run", model, image, "--recipe", "colours", "--pictures", tmp_path / "seen")
     assert (code, "area" in out, "background" in out) == (0, True, True)
-    assert (tmp_path / f"seen/{small_voc.STEMS[0]}.png").is_file()
+    assert (tmp_path / f"seen/{colours.STEMS[0]}.png").is_file()
 
 
 def test_a_folder_in_another_layout_is_named(
-    call: Callable[..., tuple[int, str]], small_voc: Any, tmp_path: Path
+    call: Callable[..., tuple[int, str]], colours: Any, tmp_path: Path
 ) -> None:
-    model = small_voc.write_onnx(tmp_path / "raw.onnx")
-    code, out = call("evaluate", model, "--recipe", "small_voc", "--data", tmp_path, "--json")
+    model = colours.write_onnx(tmp_path / "raw.onnx")
+    code, out = call("evaluate", model, "--recipe", "colours", "--data", tmp_path, "--json")
     assert (code, json.loads(out)["error"]["type"]) == (2, "DatasetError")
     assert "VOCdevkit/VOC2012" in json.loads(out)["error"]["message"]

@@ -114,3 +114,9 @@ def test_finite_keeps_everything_but_what_json_cannot_hold() -> None:
 def test_a_batch_check_names_its_last_batch(batch: int, images: int, last: str) -> None:
     check = BatchCheck(batch=batch, images=images, max_error=1.25e-6, passed=True)
     assert f"(last batch {last}), largest difference 1.25e-06" in check.text
+
+
+def test_a_batch_check_says_how_many_decisions_were_on_the_edge() -> None:
+    check = BatchCheck(batch=4, images=9, max_error=1e-6, passed=True, flips=3)
+    assert "same predictions but for 3 decisions on the edge as the rewritten model" in check.text
+    assert "DIFFERENT predictions" in BatchCheck(batch=4, images=9, max_error=1, passed=False, flips=3).text

@@ -38,7 +38,7 @@ def finished_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished_voc")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "__path__", [*models.__path__, str(FAKES / "recipes")])
-        recipe: Any = importlib.import_module("graphopt.recipes.models.small_voc")
+        recipe: Any = importlib.import_module("graphopt.recipes.models.colours")
         recipe.write_onnx(folder / "raw.onnx")
         recipe.write_data(folder / "data")
         report = run_pipeline(recipe.RECIPE, _options(folder))
@@ -47,17 +47,17 @@ def finished_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(small_voc: Any, finished_voc: Path, tmp_path: Path) -> Path:
+def project(colours: Any, finished_voc: Path, tmp_path: Path) -> Path:
     """An own copy of ``finished_voc``."""
     return Path(shutil.copytree(finished_voc, tmp_path / "project"))
 
 
 @pytest.fixture
-def pipeline(small_voc: Any, project: Path) -> Pipeline:
+def pipeline(colours: Any, project: Path) -> Pipeline:
     """Run the recipe again in ``project``; options replace those of the finished run."""
 
     def run(**changes: Any) -> PipelineReport:
-        return run_pipeline(small_voc.RECIPE, _options(project, **changes))
+        return run_pipeline(colours.RECIPE, _options(project, **changes))
 
     return run
 
@@ -97,23 +97,23 @@ def test_the_pipeline_scores_compares_and_draws_masks(project: Path, pipeline: P
         assert words in page
 
 
-def test_the_worst_images_come_first(project: Path, small_voc: Any) -> None:
+def test_the_worst_images_come_first(project: Path, colours: Any) -> None:
     result = evaluate(f"{project / 'run'}#rewritten", project / "data")
     errors = result.score.errors
-    assert set(errors) == {f"{stem}.jpg" for stem in small_voc.STEMS}
+    assert set(errors) == {f"{stem}.jpg" for stem in colours.STEMS}
     page = (project / "run/report.html").read_text()
     shown = re.findall(r'<b class="mono">(\w+\.jpg)</b>', page)
     assert shown[:6] == sorted(errors, key=lambda name: (-errors[name], name))[:6]
 
 
-def test_a_worse_model_flips_pixels_and_loses(project: Path, small_voc: Any) -> None:
-    small_voc.write_onnx(project / "worse.onnx", scale=0.3)
+def test_a_worse_model_flips_pixels_and_loses(project: Path, colours: Any) -> None:
+    colours.write_onnx(project / "worse.onnx", scale=0.3)
     good = evaluate(f"{project / 'run'}#raw", project / "data")
-    bad = evaluate(str(project / "worse.onnx"), project / "data", recipe_name="small_voc")
+    bad = evaluate(str(project / "worse.onnx"), project / "data", recipe_name="colours")
     assert bad.score.headline < good.score.headline - 0.03
-    flipped, pixels = small_voc.RECIPE.task.flips(good.predictions, bad.predictions)
+    flipped, pixels = colours.RECIPE.task.flips(good.predictions, bad.predictions)
     assert 0.02 * pixels < flipped < pixels == 7 * 24 * 24
-    assert small_voc.RECIPE.task.flips(good.predictions, good.predictions)[0] == 0
+    assert colours.RECIPE.task.flips(good.predictions, good.predictions)[0] == 0
 
 
 Change = Callable[[Any], Any]
@@ -140,7 +140,7 @@ def test_results_of_the_device_tools_score_the_same(project: Path, kind: str, k:
     expected = evaluate(f"{project / 'run'}#rewritten", project / "data").score
     results = _write_results(project, kind, k=k)
     shutil.rmtree(project / "data/VOCdevkit/VOC2012/JPEGImages")  # labels are enough
-    got = evaluate(str(results), project / "data", recipe_name="small_voc")
+    got = evaluate(str(results), project / "data", recipe_name="colours")
     assert got.score.figures == expected.figures
 
 
@@ -152,7 +152,7 @@ def test_results_in_half_precision_are_taken_and_cut_ones_refused(project: Path,
     first = next((results / "dumpOutput_device0").iterdir())
     first.write_bytes(first.read_bytes()[:-2])
     with pytest.raises(DatasetError, match=first.name):
-        evaluate(str(results), project / "data", recipe_name="small_voc")
+        evaluate(str(results), project / "data", recipe_name="colours")
 
 
 def test_results_with_other_classes_are_noticed(project: Path, pipeline: Pipeline) -> None:
@@ -169,13 +169,13 @@ def test_results_that_are_not_finite_name_the_image(project: Path) -> None:
 
     results = _write_results(project, "bin", change=spoil)
     with pytest.raises(DatasetError, match=r"logits of 2010_000005\.jpg hold NaN"):
-        evaluate(str(results), project / "data", recipe_name="small_voc")
+        evaluate(str(results), project / "data", recipe_name="colours")
 
 
-def test_run_says_the_share_of_each_class_and_draws_it(project: Path, small_voc: Any, tmp_path: Path) -> None:
-    images = [project / f"data/VOCdevkit/VOC2012/JPEGImages/{stem}.jpg" for stem in small_voc.STEMS[1:3]]
+def test_run_says_the_share_of_each_class_and_draws_it(project: Path, colours: Any, tmp_path: Path) -> None:
+    images = [project / f"data/VOCdevkit/VOC2012/JPEGImages/{stem}.jpg" for stem in colours.STEMS[1:3]]
     model, seen = str(project / "raw.onnx"), tmp_path / "seen"
-    found = read_images(model, images, recipe_name="small_voc", pictures=seen)
+    found = read_images(model, images, recipe_name="colours", pictures=seen)
     for item in found:
         content = item.to_json()["readings"]
         assert {"label", "area", "positive", "truth"} == set(content[0])
@@ -186,8 +186,8 @@ def test_run_says_the_share_of_each_class_and_draws_it(project: Path, small_voc:
             assert (picture.format, picture.height) == ("PNG", 480)
             assert picture.width > 2 * 480  # image and prediction side by side
     with pytest.raises(OutputError, match="exists"):
-        read_images(model, images, recipe_name="small_voc", pictures=seen)
-    read_images(model, images, recipe_name="small_voc", pictures=seen, force=True)
+        read_images(model, images, recipe_name="colours", pictures=seen)
+    read_images(model, images, recipe_name="colours", pictures=seen, force=True)
 
 
 def test_pictures_never_take_the_place_of_images(project: Path, tmp_path: Path) -> None:
@@ -196,20 +196,18 @@ def test_pictures_never_take_the_place_of_images(project: Path, tmp_path: Path) 
         path.parent.mkdir()
         Image.new("RGB", (5, 7)).save(path)
     with pytest.raises(UsageError, match="same name"):
-        read_images(str(project / "raw.onnx"), [one, other], recipe_name="small_voc", pictures=tmp_path)
+        read_images(str(project / "raw.onnx"), [one, other], recipe_name="colours", pictures=tmp_path)
     with pytest.raises(OutputError, match="is the input"):
-        read_images(
-            str(project / "raw.onnx"), [one], recipe_name="small_voc", pictures=one.parent, force=True
-        )
+        read_images(str(project / "raw.onnx"), [one], recipe_name="colours", pictures=one.parent, force=True)
 
 
-def test_prepared_inputs_are_the_preprocessed_images(project: Path, small_voc: Any) -> None:
-    prepared = prepare_inputs(small_voc.RECIPE, project / "data", project / "in")
+def test_prepared_inputs_are_the_preprocessed_images(project: Path, colours: Any) -> None:
+    prepared = prepare_inputs(colours.RECIPE, project / "data", project / "in")
     assert (prepared.samples, prepared.shape) == (7, (3, 24, 24))
     lines = prepared.info.read_text().splitlines()
     assert lines[0] == "0 ./input_bin/2010_000007.bin 24 24"
     image = project / "data/VOCdevkit/VOC2012/JPEGImages/2010_000007.jpg"
-    expected = preprocess(image, small_voc.RECIPE.preprocessing)
+    expected = preprocess(image, colours.RECIPE.preprocessing)
     assert (prepared.inputs / "2010_000007.bin").read_bytes() == expected.tobytes()
     steps = json.loads(prepared.index.read_text())["preprocessing"]
     assert {"step": "ResizeLongestCv2", "size": 24, "interpolation": "bilinear"} in steps
@@ -227,7 +225,7 @@ def test_a_bundle_checks_and_runs_masks_on_the_box(project: Path) -> None:
     assert "agreement" in content["tolerance"]["acl"]
     assert "agreement" not in content["tolerance"]["onnxruntime"]  # the same graph: the bound decides
     expected = evaluate(f"{project / 'run'}#rewritten", project / "data").score
-    got = evaluate(str(bundle.folder), project / "data", recipe_name="small_voc")
+    got = evaluate(str(bundle.folder), project / "data", recipe_name="colours")
     assert got.score.figures == pytest.approx(expected.figures, abs=1e-9)
 
 

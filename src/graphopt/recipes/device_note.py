@@ -13,7 +13,17 @@ from graphopt.runtime.bundle import RUNNER_NAME
 if TYPE_CHECKING:
     from graphopt.recipes.pipeline import PipelineOptions
 
-_REPORTED = ("graphopt", "numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "torch")
+_REPORTED = (
+    "graphopt",
+    "numpy",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime",
+    "opencv-python",
+    "openvino",
+    "pillow",
+    "torch",
+)
 
 
 def device_commands(recipe: Recipe, options: "PipelineOptions") -> tuple[str, tuple[str, ...]]:

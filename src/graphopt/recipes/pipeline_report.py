@@ -51,18 +51,22 @@ class BatchCheck:
         batch: the size.
         images: how many images were run; no multiple of ``batch``, so that the last one is partial.
         max_error: largest absolute difference.
-        passed: within the recipe's tolerance, and no decision flipped.
+        passed: within the recipe's tolerance, and no more decisions flipped than the task allows.
+        flips: decisions that differ.
     """
 
     batch: int
     images: int
     max_error: float | None
     passed: bool
+    flips: int = 0
 
     @property
     def text(self) -> str:
         """One sentence."""
         verdict = "same predictions" if self.passed else "DIFFERENT predictions"
+        if self.passed and self.flips:
+            verdict = f"same predictions but for {self.flips} decisions on the edge"
         error = "" if self.max_error is None else f", largest difference {self.max_error:.3g}"
         return (
             f"batch {self.batch}: {verdict} as the rewritten model on {self.images} images "

@@ -244,6 +244,7 @@ class Scorer:
             images=total,
             max_error=max(errors, default=None),
             passed=few and all(item.passed for item in compared),
+            flips=flips,
         )
 
     def _score(self, predictions: Predictions) -> Score | None:

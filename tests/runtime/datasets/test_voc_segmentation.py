@@ -22,8 +22,7 @@ def _mask(seed: int = 1) -> Any:
 
 
 def _save_indexed(path: Path, mask: Any, palette: Any = PALETTE) -> Path:
-    picture = Image.fromarray(mask).convert("P")
-    picture.putdata(mask.ravel().tolist())
+    picture = Image.fromarray(mask)
     picture.putpalette(palette.ravel().tolist())
     picture.save(path)
     return path

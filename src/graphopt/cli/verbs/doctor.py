@@ -15,6 +15,7 @@ PACKAGES = (
     ("pillow", "", "reading images"),
     ("torch", "torch", "export, --demo, torch: stages"),
     ("openvino", "openvino", "compile --target openvino"),
+    ("opencv-python", "vision", "preprocessing and masks of segmentation models"),
     ("jinja2", "report", "report.html"),
     ("onnxslim", "simplifiers", "simplify:engine=onnxslim"),
     ("onnxscript", "simplifiers", "simplify:engine=onnxscript"),

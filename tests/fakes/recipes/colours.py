@@ -2,7 +2,7 @@
 
 There is no network behind the graph: the logits are ``2 p.x - |p|^2`` for the mean colour x of each
 4 x 4 block and the colour p of each class, so that the largest belongs to the nearest colour. See
-the fixture ``small_voc``.
+the fixture ``colours``.
 """
 
 from pathlib import Path
@@ -76,8 +76,7 @@ def write_data(folder: Path) -> Path:
     for number, stem in enumerate(STEMS):
         pixels, mask = _picture(number)
         Image.fromarray(pixels).save(place / f"JPEGImages/{stem}.jpg", quality=95)
-        indexed = Image.fromarray(mask).convert("P")
-        indexed.putdata(mask.ravel().tolist())
+        indexed = Image.fromarray(mask)
         indexed.putpalette(palette)
         indexed.save(place / f"SegmentationClass/{stem}.png")
     (place / "ImageSets/Segmentation/val.txt").write_text("".join(f"{stem}\n" for stem in STEMS))
@@ -101,8 +100,8 @@ def _picture(number: int) -> tuple[Any, Any]:
 
 
 RECIPE = Recipe(
-    name="small_voc",
-    title="Small VOC: the nearest colour",
+    name="colours",
+    title="Colours: the nearest of four",
     inputs=(TensorSpec(name="input", shape=("b", 3, SIDE, SIDE), dtype="float32", layout="NCHW"),),
     outputs=(TensorSpec(name="output", shape=("b", len(VOC_CLASSES), 6, 6), dtype="float32", role="masks"),),
     preprocessing=(
