@@ -83,11 +83,12 @@ def _equal_initializers(model: ir.Model, numbering: "_Numbering") -> Iterator[Si
         value for graph in graphs for value in graph.initializers.values() if not value.is_graph_input()
     ]
     for group in equal_tensors(values):
-        outer = [value for value in group if value.graph is model.graph]
+        first: dict[ir.Graph | None, ir.Value] = {}
+        for value in group:
+            first.setdefault(value.graph, value)
         for value in group:
             # An initializer of a branch is seen there only: the one that stays is the main graph's.
-            inner = [other for other in group if other.graph is value.graph]
-            kept = next(iter(outer or inner))
+            kept = first.get(model.graph, first[value.graph])
             user = next((reader for reader, _ in value.uses()), None)
             if value is kept or value.is_graph_output() or user is None:
                 continue
