@@ -33,6 +33,16 @@ def device_commands(recipe: Recipe, options: "PipelineOptions") -> tuple[str, tu
     bundle = f"{recipe.name}-device"
     limit = [] if options.limit is None else ["--limit", options.limit]
     there = f"cd {bundle} && bash {recipe.name}_bs1.atc.sh && python3 {RUNNER_NAME}"
+    if recipe.task is None or not recipe.preprocessing:
+        note = (
+            "The compiled stages above ran on this machine's CPU. To run the golden samples on the device "
+            f"(the recipe {recipe.name} lacks a task or preprocessing, so there is no data to score):"
+        )
+        commands = (
+            _line("bundle", run, "-o", bundle),
+            f"# copy {bundle} to the box, then there:\n{there} --check",
+        )
+        return note, commands
     commands = (
         _line("bundle", run, "--data", data, *limit, "-o", bundle),
         f"# copy {bundle} to the box, then there:\n{there}",

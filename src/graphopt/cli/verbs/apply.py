@@ -16,14 +16,10 @@ from graphopt.cli.options import (
     output_option,
     roles_option,
 )
+from graphopt.surgery.presets import PRESETS
 
 if TYPE_CHECKING:
     from graphopt.surgery import PassStep
-
-PRESETS = {
-    "clean": "static_shapes,fold_constants,remove_identity,merge_reshapes,merge_duplicates,"
-    "fuse_batchnorm,remove_pad",
-}
 
 
 @click.command("apply", short_help="Rewrite a model and prove its numbers.")

@@ -104,3 +104,44 @@ def new_pass_command(
     print_line(f"\nwrite {method}() in {made.files[0]}, then:")
     for line in made.commands:
         print_line(f"  {line}")
+
+
+@command.command("recipe")
+@click.argument("name")
+@_model_option
+@_folder_option
+@force_option
+@plugin_option
+@json_option
+def new_recipe_command(name: str, model: Path, output: Path, force: bool, as_json: bool) -> None:
+    """Write NAME.py, a recipe for MODEL: tensors, matching passes, and marked guesses for the rest.
+
+    graphopt new recipe my_model --from model.onnx
+
+    Then: graphopt pipeline ./NAME.py --onnx MODEL
+    """
+    from graphopt.cli.options import Progress
+    from graphopt.cli.render import print_json, print_line
+    from graphopt.core.discovery import names_in
+    from graphopt.recipes.catalogue import MODELS
+    from graphopt.recipes.new_recipe import new_recipe
+
+    progress = Progress()
+    try:
+        made = new_recipe(name, model, output, taken=names_in(MODELS), force=force, on_progress=progress.say)
+    finally:
+        progress.clear()
+    if as_json:
+        lists = {key: list(value) for key, value in vars(made).items()}
+        print_json("new", {"ok": True, **lists})
+        return
+    for path in made.files:
+        print_line(str(path))
+    print_line(f"passes: {', '.join(made.passes) or 'none match'}")
+    for guess in made.guesses:
+        print_line(f"guessed: {guess}")
+    for note in made.notes:
+        print_line(f"note: {note}")
+    print_line("\ncorrect the guesses, then:")
+    for line in made.commands:
+        print_line(f"  {line}")

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     "--targets", default="onnxruntime,openvino,atc", show_default=True, help="Compile targets, in order."
 )
 @click.option(
-    "--batch", "batches", type=IntList(), default="1,8", show_default=True, help="Sizes to make and compare."
+    "--batch",
+    "batches",
+    type=IntList(),
+    default=None,
+    help="Sizes to make and compare; default: 1,8, for a recipe that names no sizes 1.",
 )
 @click.option("--soc", default="310P3", show_default=True, help="Chip for ATC: 310P3, Ascend310P3 or auto.")
 @click.option(
@@ -45,7 +49,7 @@ def command(
     output: Path | None,
     limit: int | None,
     targets: str,
-    batches: tuple[int, ...],
+    batches: tuple[int, ...] | None,
     soc: str,
     max_drop: float,
     as_json: bool,
@@ -70,7 +74,7 @@ def command(
         results=results,
         limit=limit,
         targets=tuple(part.strip() for part in targets.split(",") if part.strip()),
-        batches=batches,
+        batches=batches or ((1, 8) if len(recipe.batch_sizes) > 1 else recipe.batch_sizes),
         soc=soc,
         max_drop=max_drop,
     )
