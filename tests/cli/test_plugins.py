@@ -287,7 +287,6 @@ def test_a_pipeline_runs_again_what_a_changed_plugin_touches(call: Call, folder:
             *("--targets", "onnxruntime", "--batch", "1", "-o", "run"),
         )
         assert done.code == 0, done.err + done.out
-        assert "graphopt pipeline my_model.py" in done.out
         stages: list[Any] = json.loads((folder / "run" / "run.json").read_text())["stages"]
         return {item["name"]: item["reused"] for item in stages}
 

@@ -9,7 +9,7 @@ import pytest
 
 from graphopt.core.errors import OutputError, UsageError
 from graphopt.core.plugins import plugin_scope
-from graphopt.recipes.catalogue import find_recipe
+from graphopt.recipes.catalogue import find_recipe, word_for
 from graphopt.recipes.new_recipe import NewRecipe, new_recipe
 from graphopt.recipes.pipeline import PipelineOptions, run_pipeline
 
@@ -33,6 +33,7 @@ def test_it_holds_what_the_graph_says_and_what_matches(graph: Path) -> None:
     made = begin(graph)
     recipe = find_recipe(str(made.files[0]))
     assert recipe.name == "mine"
+    assert word_for(recipe) == str(made.files[0])
     (image,) = recipe.inputs
     assert (image.name, image.shape, image.dtype, image.layout) == (
         "image",
@@ -73,7 +74,8 @@ OUTPUTS = {
 def test_roles_are_guessed_only_where_dtypes_and_shapes_tell(tmp_path: Path, declared: str) -> None:
     names = [part.split()[-1] for part in declared.split(", ")]
     nodes = "\n".join(f"{name} = vendor.Head (x)" for name in names)
-    text = f'<ir_version: 8, opset_import: ["" : 13, "vendor" : 1]> g (float[1,3,5,7] x) => ({declared}) {{ {nodes} }}'
+    head = '<ir_version: 8, opset_import: ["" : 13, "vendor" : 1]>'
+    text = f"{head} g (float[1,3,5,7] x) => ({declared}) {{ {nodes} }}"
     ir.save(ir.from_onnx_text(text), tmp_path / "m.onnx")
     recipe = find_recipe(str(begin(tmp_path / "m.onnx").files[0]))
     assert [spec.role for spec in recipe.outputs] == OUTPUTS[declared]

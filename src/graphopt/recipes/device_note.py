@@ -38,11 +38,8 @@ def device_commands(recipe: Recipe, options: "PipelineOptions") -> tuple[str, tu
             "The compiled stages above ran on this machine's CPU. To run the golden samples on the device "
             f"(the recipe {recipe.name} lacks a task or preprocessing, so there is no data to score):"
         )
-        commands = (
-            _line("bundle", run, "-o", bundle),
-            f"# copy {bundle} to the box, then there:\n{there} --check",
-        )
-        return note, commands
+        make = _line("bundle", run, "-o", bundle)
+        return note, (make, f"# copy {bundle} to the box, then there:\n{there} --check")
     commands = (
         _line("bundle", run, "--data", data, *limit, "-o", bundle),
         f"# copy {bundle} to the box, then there:\n{there}",
