@@ -46,6 +46,7 @@ def write_bundle(
     force: bool,
     legacy_torch16: bool = False,
     tolerance: Tolerance = FLOAT32_REORDERED,
+    settings: Mapping[str, Any] | None = None,
 ) -> Artefact:
     """Export a network with proof: the file is run on the samples and must answer as the network.
 
@@ -64,6 +65,7 @@ def write_bundle(
         force: replace an existing folder.
         legacy_torch16: write the graph in the form of torch 1.6, for demonstrations.
         tolerance: of the exported graph against the network.
+        settings: what else to record of the export, as plain data.
 
     Raises:
         UsageError: there are no samples, or they do not fit ``inputs``.
@@ -82,7 +84,7 @@ def write_bundle(
         (scratch / _EXPORTED_FILE).unlink()
         _prove(model, original, golden, inputs, tolerance)
         write_golden(scratch / GOLDEN_FILE, golden, force=False)
-        settings: dict[str, Any] = {"opset": opset, "exporter": "torchscript", "torch16_form": legacy_torch16}
+        recorded = {"opset": opset, "exporter": "torchscript", "torch16_form": legacy_torch16}
         artefact = Artefact(
             path=model,
             stage="raw",
@@ -93,7 +95,7 @@ def write_bundle(
             outputs=outputs,
             batch=_fixed_batch(inputs),
             parent_sha256=checkpoint_sha256,
-            settings=settings,
+            settings=recorded | dict(settings or {}),
         )
         artefact.save()
         _write_manifest(scratch, artefact, len(golden))

@@ -3,6 +3,8 @@
 The newer exporter of torch answers opset 18 whatever is asked, so it is not used.
 """
 
+import contextlib
+import io
 import logging
 import tempfile
 import warnings
@@ -74,7 +76,12 @@ def export_module(
         tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=temporary.parent) as scratch,
     ):
         traced = Path(scratch) / "traced.onnx"
-        with evaluating(module), warnings.catch_warnings(record=True) as caught:
+        said = io.StringIO()  # on errors torch prints the whole graph, where results are expected
+        with (
+            evaluating(module),
+            contextlib.redirect_stdout(said),
+            warnings.catch_warnings(record=True) as caught,
+        ):
             warnings.simplefilter("always")
             try:
                 torch.onnx.export(
@@ -91,6 +98,7 @@ def export_module(
             except (RuntimeError, ValueError) as error:  # the exporter's own errors are RuntimeErrors
                 raise ExportError(f"torch cannot export {type(module).__name__}: {_brief(error)}") from error
         _log_warnings(caught, torch)
+        _log.debug("torch: %s", said.getvalue())
         model = load_model(traced)
         sized = _record_sizes(model, known_sizes or {})
         _check(model, feeds, output_names, opset, axes)

@@ -1,13 +1,32 @@
 """``graphopt export``: a checkpoint to a raw ONNX bundle."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import click
 
 from graphopt.cli.options import Progress, data_option, force_option, json_option, output_option
+from graphopt.core.discovery import names_in
+
+_EXPORTS = "graphopt.cli.exports"
 
 
-@click.command("export", short_help="Checkpoint to raw ONNX.")
+class _Export(click.Command):
+    """``export RECIPE``, or ``export WORD ...`` where ``cli/exports`` has a file of that name."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the arguments of the command that the first word names."""
+        if not args or args[0] not in names_in(_EXPORTS):
+            return super().make_context(info_name, args, parent, **extra)
+        named = importlib.import_module(f"{_EXPORTS}.{args[0]}").command
+        assert isinstance(named, click.Command)
+        return named.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+
+
+@click.command("export", cls=_Export, short_help="Checkpoint to raw ONNX.")
 @click.argument("recipe_name", metavar="RECIPE")
 @click.option("--checkpoint", type=click.Path(path_type=Path), default=None, help="Trained weights.")
 @click.option("--demo", is_flag=True, help="Make a seeded checkpoint that works, and its data set.")
@@ -35,8 +54,10 @@ def command(
     """Export the network of RECIPE to ONNX with golden inputs and outputs.
 
     graphopt export deepmar --checkpoint checkpoint.pth.tar -o deepmar
+
+    A network of your own, without a recipe: graphopt export module --help
     """
-    from graphopt.cli.render import print_json, print_line, print_table, size_text
+    from graphopt.cli.show_export import show_export
     from graphopt.core.errors import UsageError
     from graphopt.recipes.catalogue import find_recipe
     from graphopt.recipes.export import export_recipe
@@ -57,14 +78,4 @@ def command(
         )
     finally:
         progress.clear()
-    if as_json:
-        print_json(
-            "export", {"ok": True, "path": artefact.path, "sha256": artefact.sha256, **artefact.settings}
-        )
-        return
-    size = size_text(artefact.path.stat().st_size)
-    print_line(f"{artefact.path}: {size}, sha256 {artefact.sha256[:12]}")
-    rows = [
-        [spec.name, spec.shape_text, spec.dtype, spec.role] for spec in (*artefact.inputs, *artefact.outputs)
-    ]
-    print_table("", ["tensor", "shape", "dtype", "role"], rows)
+    show_export(artefact, as_json=as_json)

@@ -1,0 +1,1 @@
+"""What `graphopt export` can export besides recipes: one file per first word."""
