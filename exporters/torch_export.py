@@ -4,11 +4,12 @@ The newer exporter of torch answers opset 18 whatever is asked, so it is not use
 """
 
 import contextlib
-import io
 import logging
+import os
+import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +77,7 @@ def export_module(
         tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=temporary.parent) as scratch,
     ):
         traced = Path(scratch) / "traced.onnx"
-        said = io.StringIO()  # on errors torch prints the whole graph, where results are expected
-        with (
-            evaluating(module),
-            contextlib.redirect_stdout(said),
-            warnings.catch_warnings(record=True) as caught,
-        ):
+        with evaluating(module), _quiet_stdout(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 torch.onnx.export(
@@ -95,10 +91,10 @@ def export_module(
                     dynamic_axes=axes,
                     do_constant_folding=not keep_batchnorm,
                 )
-            except (RuntimeError, ValueError) as error:  # the exporter's own errors are RuntimeErrors
+            except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+                # Its own errors are RuntimeErrors; odd networks make it stumble in any way.
                 raise ExportError(f"torch cannot export {type(module).__name__}: {_brief(error)}") from error
         _log_warnings(caught, torch)
-        _log.debug("torch: %s", said.getvalue())
         model = load_model(traced)
         sized = _record_sizes(model, known_sizes or {})
         _check(model, feeds, output_names, opset, axes)
@@ -106,6 +102,24 @@ def export_module(
             write_model(model, temporary)
         else:
             traced.replace(temporary)
+
+
+@contextlib.contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Drop what native code prints: on errors torch prints the whole graph where results are expected."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no standard output
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere, contextlib.redirect_stdout(sys.stderr):
+            os.dup2(nowhere.fileno(), 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _record_sizes(model: ir.Model, known: Mapping[str, tuple[Dim, ...]]) -> bool:
@@ -166,7 +180,8 @@ def _log_warnings(caught: list[warnings.WarningMessage], torch: Any) -> None:
         # Of all that torch says here, only this is about the user's network.
         is_tracing = issubclass(warning.category, torch.jit.TracerWarning)
         text = _brief(warning.message)
-        _log.log(logging.WARNING if is_tracing else logging.DEBUG, "torch: %s", text)
+        where = f"{Path(warning.filename).name}:{warning.lineno}"
+        _log.log(logging.WARNING if is_tracing else logging.DEBUG, "torch, at %s: %s", where, text)
 
 
 def _brief(message: object) -> str:

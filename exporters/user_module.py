@@ -124,7 +124,7 @@ def _built(code: ModuleType, path: Path, name: str, torch: Any) -> "torch.nn.Mod
             found = found()
     if not isinstance(found, torch.nn.Module):
         raise UsageError(
-            f"{path}: {name} gives a {type(found).__name__}, not a torch.nn.Module; let it return the network"
+            f"{path}: {name} gives {type(found).__name__}, not a torch.nn.Module; let it return the network"
         )
     return found
 

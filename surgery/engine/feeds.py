@@ -27,11 +27,13 @@ class SharedInputs:
         specs: static; axis 0 holds whole batches of both models.
         free: inputs of which both models take any size on axis 0.
         guessed: what was made up for each unknown size, by its name.
+        open_axes: (input, axis) behind the first of which both models take any size that is given.
     """
 
     specs: tuple[TensorSpec, ...]
     free: frozenset[str] = frozenset()
     guessed: tuple[tuple[str, int], ...] = ()
+    open_axes: frozenset[tuple[str, int]] = frozenset()
 
     def single(self) -> "SharedInputs":
         """Return the same with one sample where any number will do."""
@@ -53,6 +55,9 @@ class SharedInputs:
             self._check(feed)
         if all(self._fits(feed) for feed in feeds):
             return tuple(feeds)
+        first = feeds[0]
+        if any(feed[name].shape[1:] != first[name].shape[1:] for feed in feeds for name in first):
+            raise UsageError("the samples differ in more than the batch; give those of one size")
         wanted = {spec.name: _rows(spec) for spec in self.specs if spec.shape}
         joined = {name: _join([feed[name] for feed in feeds], size) for name, size in wanted.items()}
         count = max(len(joined[name]) // size for name, size in wanted.items() if len(feeds[0][name]) % size)
@@ -67,7 +72,10 @@ class SharedInputs:
             if spec.name not in feed:
                 raise UsageError(f"the samples lack input {spec.name}; they have {sorted(feed)}")
             given = feed[spec.name].shape
-            if len(given) != len(spec.shape) or given[1:] != spec.shape[1:]:
+            if len(given) != len(spec.shape) or any(
+                size != wanted and (spec.name, axis) not in self.open_axes
+                for axis, (size, wanted) in enumerate(zip(given[1:], spec.shape[1:], strict=True), start=1)
+            ):
                 raise UsageError(
                     f"the samples for input {spec.name} are of shape {list(given)}, the model takes "
                     f"{spec.shape_text}"
@@ -111,7 +119,13 @@ def shared_inputs(
         TensorSpec(name=now.name, shape=sizes.shape(now, then), dtype=then.dtype) for now, then in pairs
     )
     free = frozenset(now.name for now, then in pairs if sizes.is_free(now, then))
-    return SharedInputs(specs, free, tuple(sizes.guessed.items()))
+    open_axes = frozenset(
+        (now.name, axis)
+        for now, then in pairs
+        for axis, dims in enumerate(zip(now.shape, then.shape, strict=True))
+        if axis and not any(isinstance(dim, int) for dim in dims)
+    )
+    return SharedInputs(specs, free, tuple(sizes.guessed.items()), open_axes)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from graphopt.cli.options import Progress, data_option, force_option, json_option, output_option
-from graphopt.core.discovery import names_in
+from graphopt.core.discovery import did_you_mean, names_in
 
 _EXPORTS = "graphopt.cli.exports"
 
@@ -19,7 +19,10 @@ class _Export(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """Parse the arguments of the command that the first word names."""
-        if not args or args[0] not in names_in(_EXPORTS):
+        words = names_in(_EXPORTS)
+        if not args or args[0] not in words:
+            if len(args) > 1 and ":" in args[1] and not args[0].startswith("-"):
+                raise click.UsageError(f"cannot export {args[0]!r}; {did_you_mean(args[0], words)}", parent)
             return super().make_context(info_name, args, parent, **extra)
         named = importlib.import_module(f"{_EXPORTS}.{args[0]}").command
         assert isinstance(named, click.Command)

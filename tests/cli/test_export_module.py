@@ -1,0 +1,49 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+pytestmark = pytest.mark.torch
+
+NET = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+
+    def forward(self, image):
+        return torch.relu(self.conv(image))
+"""
+
+
+def test_the_bundle_goes_through_the_other_verbs(graphopt: Any, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    out = tmp_path / "out"
+    command = ("export", "module", f"{tmp_path / 'net.py'}:Net", "--shape", "image=1x3x8x8", "-o", out)
+    answer = graphopt(*command, "--dynamic", "image:0=batch", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json["module"]["build"] == "Net"
+    again = graphopt(*command)
+    assert (again.code, "exists; use --force" in again.err) == (2, True)
+    assert graphopt("apply", out / "model.onnx", "--preset", "clean").code == 0
+    assert graphopt("validate", out / "model.onnx", out / "model.opt.onnx").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("export", "modul", "net.py:Net"), "did you mean module"),
+        (("export", "module"), "Missing argument 'FILE:BUILD'"),
+        (("export", "module", "net.py:Net"), "does not exist"),
+        (("export", "deepmra"), "did you mean deepmar"),
+    ],
+)
+def test_bad_usage_is_explained(graphopt: Any, arguments: tuple[str, ...], message: str) -> None:
+    answer = graphopt(*arguments)
+    assert answer.code == 2
+    assert message in answer.err
