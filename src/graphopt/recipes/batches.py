@@ -97,7 +97,15 @@ class BatchCopies:
             PassStep("static_shapes"),  # sizes that followed an open batch are constants now
             PassStep("fold_constants"),
         ]
-        return rewrite(self.source, output, steps, recipe_name=self.recipe_name, verify=verify, force=force)
+        return rewrite(
+            self.source,
+            output,
+            steps,
+            recipe_name=self.recipe_name,
+            roles=self.roles,
+            verify=verify,
+            force=force,
+        )
 
     def _make_probe(self) -> _Probe:
         with tempfile.TemporaryDirectory(prefix="graphopt-batch-") as scratch:
