@@ -57,6 +57,13 @@ class Window:
         room = size + self.begins[axis] + self.ends[axis] - self.reach[axis]
         return room // self.strides[axis] + 1
 
+    def fits(self, sizes: Sequence[int | str | None] | None) -> bool:
+        """Whether the window fits the padded input along every axis, as far as sizes are known."""
+        return sizes is None or all(
+            not isinstance(size, int) or self.reach[axis] <= size + self.begins[axis] + self.ends[axis]
+            for axis, size in enumerate(sizes)
+        )
+
     def padded(self, begins: Sequence[int], ends: Sequence[int]) -> "Window":
         """Return the window with other padding."""
         return replace(self, begins=tuple(begins), ends=tuple(ends))

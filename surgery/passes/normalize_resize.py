@@ -80,6 +80,8 @@ class NormalizeResize(GraphPass):
         for index, array in site.inputs.items():
             role = ("x", "roi", "scales", "sizes")[index]
             inputs[index] = None if array is None else add_constant(model, node, array, f"{stem}.{role}")
+        if inputs[2] is None and opset_of(model, node) < 13:  # was not optional then, but could be empty
+            inputs[2] = add_constant(model, node, np.zeros(0, dtype=np.float32), f"{stem}.scales")
         while inputs[-1] is None:
             inputs.pop()
         node.resize_inputs(len(inputs))

@@ -81,6 +81,8 @@ def _judge(node: ir.Node, known: Inferred, types: Mapping[ir.Value, Inferred]) -
         return "it pads and rounds its size up, for which runtimes disagree on the size"
     if before is None or after is None:
         return "its sizes are not known; run static_shapes first"
+    if 0 in (*before, *after):
+        return "it is empty"
     if _acts(window, (0,)) and _acts(window, (1, 2)) and node.op_type != "MaxPool":
         if node.op_type == "LpPool":
             return "it pools over depth and over height or width, and norms do not fall into parts"

@@ -97,6 +97,8 @@ def _judge(
     if after is None or not _all_known(shape[1:]) or not _all_known(after[1:]):
         return "its sizes are not known; run static_shapes first"
     before, behind = _numbers(shape[1:]), _numbers(after[1:])
+    if 0 in (*before, *behind):
+        return "it is empty"
     scales = constant_scales(node, 5)
     keeps_batch = shape[0] == after[0] if scales is None else scales[0] == 1
     if before[0] != behind[0] or not keeps_batch:

@@ -92,6 +92,8 @@ class SplitAvgpool(GraphPass):
         if window.is_padded:
             return "it pads, so its windows do not fall into equal parts"
         sizes = _spatial_sizes(node, types)
+        if not window.fits(sizes):
+            return "its window is larger than its input"
         if window.ceil_mode and not _ends_evenly(window, sizes):
             return "ceil_mode counts a partial window at the end, or may do so"
         strides = list(window.strides)

@@ -102,6 +102,8 @@ class SplitLargeKernel(GraphPass):
         window, axis = window_of(node, sizes), self._large_axis(node)
         if isinstance(window, str) or axis is None:
             return window if isinstance(window, str) else "its kernel is small"
+        if not window.fits(sizes):
+            return "its kernel is larger than its padded input"
         size = sizes[axis] if sizes is not None else None
         pieces = _pieces(window, axis, self.max_kernel)
         if not isinstance(size, int):

@@ -62,6 +62,14 @@ def test_scales_become_sizes_where_they_are_asked_for(rewrite: Rewrite, scale: A
     result.assert_same()
 
 
+def test_scales_that_opset_11_wants_are_empty(rewrite: Rewrite) -> None:
+    call = '<mode = "linear", coordinate_transformation_mode = "asymmetric"> (x, r, f)'
+    model = text(call, kind=scales(1, 1, 2, 3) + " r = Constant <value = float[0] {}> ()", opset=11)
+    result = rewrite(model, NormalizeResize(give="sizes"))
+    assert result.applied == ("constant sizes",)
+    result.assert_same()
+
+
 def test_axes_are_spelled_out(rewrite: Rewrite) -> None:
     call = '<axes = [3, -2], mode = "linear", coordinate_transformation_mode = "asymmetric"> (x, , {})'
     result = rewrite(text(call.format("f"), opset=18, kind=scales(3, 2)), NormalizeResize())

@@ -71,6 +71,7 @@ def test_the_batch_may_be_unknown_and_auto_pad_is_worked_out(rewrite: Rewrite) -
     [
         ("y, i = MaxPool <kernel_shape = [1,2,2]> (x) j = Neg (i)", "2,3,6,7,8", "it also gives indices"),
         ("y = MaxPool <kernel_shape = [1,2,2]> (x)", "2,3,d,7,8", "its sizes are not known"),
+        ("y = MaxPool <kernel_shape = [1,2,2]> (x)", "2,0,6,7,8", "it is empty"),
         ("y = LpPool <kernel_shape = [2,2,2]> (x)", "2,3,6,7,8", "norms do not fall into parts"),
         (
             "y = AveragePool <kernel_shape = [2,2,2], pads = [1,0,0,0,0,0]> (x)",

@@ -64,6 +64,7 @@ def test_the_batch_may_be_unknown(rewrite: Rewrite) -> None:
         ('mode = "cubic"', "1,1,2,2,2", "2,3,4,5,6", 13, "mode cubic is not taken apart"),
         ('mode = "linear", antialias = 1', "1,1,0.5,1,1", "2,3,4,5,6", 18, "linear with antialias is not"),
         ('mode = "linear"', "1,2,2,2,2", "2,3,4,5,6", 13, "it resizes batch or channels"),
+        ('mode = "linear"', "1,1,0.1,2,2", "2,3,4,5,6", 13, "it is empty"),
         ('mode = "linear"', "1,1,2,2,2", "2,3,d,h,w", 13, "its sizes are not known"),
         ('mode = "nearest", coordinate_transformation_mode = "tf_half_pixel_for_nn"', "1,1,2,2,2",
          "2,3,4,5,6", 11, "moves also what keeps its size"),

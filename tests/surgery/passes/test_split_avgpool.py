@@ -90,6 +90,7 @@ def test_unknown_batch_and_size(rewrite: Rewrite) -> None:
     [
         ("kernel_shape = [20,20], strides = [3,3], pads = [1,1,0,0]", "it pads"),
         ("kernel_shape = [20,20], strides = [3,3], dilations = [1,1], ceil_mode = 1", "ceil_mode"),
+        ("kernel_shape = [50,18], strides = [50,18]", "its window is larger than its input"),
         ("kernel_shape = [17,17], strides = [1,1]", "no part of its kernel [17, 17]"),
         ("kernel_shape = [18,18], strides = [1,5]", "no part of its kernel [18, 18]"),
         ("kernel_shape = [17,17], strides = [1,2], dilations = [1,2]", "it is dilated"),

@@ -99,6 +99,12 @@ def test_small_kernels_are_left_alone(rewrite: Rewrite) -> None:
         (text("kernel_shape = [3,2]"), (), 2, "its weight is computed at run time"),
         (text("pads = [1,0,1,0]", x="n,4,h,w"), ("k",), 2, "it pads, and the size of its input is not known"),
         (text('auto_pad = "SAME_UPPER"', x="n,4,h,w"), ("k",), 2, "its auto_pad is SAME_UPPER"),
+        (
+            text("pads = [1,0,1,0]", x="1,4,2,7", k="6,4,5,1"),
+            ("k",),
+            3,
+            "its kernel is larger than its padded",
+        ),
         (text("group = 1"), ("k",), 0, "max_kernel is 0"),
     ],
 )
