@@ -16,11 +16,12 @@ class VersionedBuilder(NodeBuilder):
         model: the model that holds ``before``.
         before: the node that the new ones make way for, or feed.
         stem: start of the new names; the first output of ``before`` when empty.
+        opset: to write for; None is that of ``before``.
     """
 
-    def __init__(self, model: ir.Model, before: ir.Node, stem: str = "") -> None:
+    def __init__(self, model: ir.Model, before: ir.Node, stem: str = "", *, opset: int | None = None) -> None:
         super().__init__(model, before, stem)
-        self.opset = opset_of(model, before)
+        self.opset = opset_of(model, before) if opset is None else opset
 
     def integers(self, values: Sequence[int], stem: str = "constant") -> ir.Value:
         """Return a new int64 constant of rank 1."""

@@ -4,8 +4,8 @@ import onnx_ir as ir
 
 from graphopt.surgery.decompositions.activations import gelu, hardswish, mish
 from graphopt.surgery.decompositions.scalars import float_type, scalar
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.opsets.place import Place, Rewrite, replacing
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 
 def _gelu(place: Place) -> Rewrite | None:
@@ -28,7 +28,7 @@ def _swish(place: Place) -> Rewrite | None:
         return None
     node, alpha, dtype = place.node, place.node.attributes.get_float("alpha", 1.0), place.dtype()
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         data = node.inputs[0]
         inner = data if alpha == 1 else new.op("Mul", data, scalar(new, alpha, dtype, "alpha"), like=data)
         return new.op("Mul", data, new.op("Sigmoid", inner, like=data), like=data)
@@ -41,7 +41,7 @@ def _celu(place: Place) -> Rewrite | None:
         return None
     node, alpha, dtype = place.node, place.node.attributes.get_float("alpha", 1.0), place.dtype()
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         data, factor = node.inputs[0], scalar(new, alpha, dtype, "alpha")
         scaled = new.op("Elu", new.op("Div", data, factor, like=data), like=data)
         return new.op("Mul", scaled, factor, like=data)
@@ -58,7 +58,7 @@ def _softmax(place: Place) -> Rewrite | None:
     if rank is None or axis % rank == rank - 1:
         last = -1 if rank is None else rank - 1
 
-        def rewrite(new: NodeBuilder) -> None:
+        def rewrite(new: VersionedBuilder) -> None:
             del new
             node.attributes["axis"] = ir.AttrInt64("axis", last)
 
@@ -66,7 +66,7 @@ def _softmax(place: Place) -> Rewrite | None:
     order = list(range(rank))
     order[axis], order[-1] = order[-1], order[axis]
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         turned = new.op("Transpose", node.inputs[0], attributes={"perm": order})
         found = new.op(node.op_type, turned, attributes={"axis": rank - 1})
         return new.op("Transpose", found, attributes={"perm": order}, like=node.outputs[0])

@@ -3,7 +3,6 @@
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.opsets.place import (
     Blocked,
     Place,
@@ -11,6 +10,7 @@ from graphopt.surgery.opsets.place import (
     axes_to_attribute,
     replacing,
 )
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _IDENTITY_WITHOUT_AXES = frozenset(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"))
 
@@ -33,7 +33,7 @@ def _reduce(place: Place) -> Rewrite | None:
     _check_dtype(place)
     move = axes_to_attribute(place)
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         move(new)
         node.attributes.pop("noop_with_empty_axes", None)
         if not axes:
@@ -55,7 +55,7 @@ def _reduce_bool(place: Place, axes: list[int] | None) -> Rewrite:
     if axes:
         attributes["axes"] = axes
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         wide = new.op("Cast", node.inputs[0], attributes={"to": ir.DataType.INT32.value})
         found = new.op(node.op_type, wide, attributes=dict(attributes))
         return new.op("Cast", found, attributes={"to": ir.DataType.BOOL.value})
@@ -76,7 +76,7 @@ def _split(place: Place) -> Rewrite | None:
         part = -(-total // count)
         sizes = [*[part] * (count - 1), total - part * (count - 1)]
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         node.attributes.pop("num_outputs", None)
         if place.to < 13:
             node.resize_inputs(1)
@@ -99,7 +99,7 @@ def _trilu(place: Place) -> Rewrite | None:
     full = np.ones((height, width), dtype=np.bool_)
     mask = np.triu(full, diagonal) if upper else np.tril(full, diagonal)
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         nothing = new.constant(np.zeros((), dtype=dtype.numpy()), "zero")
         return new.op("Where", new.constant(mask, "mask"), node.inputs[0], nothing, like=node.outputs[0])
 
@@ -113,7 +113,7 @@ def _shape(place: Place) -> Rewrite | None:
         return None
     stop = np.iinfo(np.int64).max if end is None else end.as_int()
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         whole = new.op("Shape", node.inputs[0])
         bounds = [new.constant(np.array([bound], dtype=np.int64), "bound") for bound in (start, stop, 0)]
         return new.op("Slice", whole, *bounds, like=node.outputs[0])
@@ -128,7 +128,7 @@ def _reshape(place: Place) -> Rewrite | None:
     if 0 in (place.ints(1, "sizes") or []):
         raise Blocked(f"allowzero makes an axis without elements, which opset {place.to} cannot say")
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         del new
         node.attributes.pop("allowzero")  # it says nothing where no size is zero
 

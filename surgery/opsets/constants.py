@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from graphopt.core.tensors import Array
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.opsets.place import Blocked, Place, Rewrite, replacing
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _NUMBERS: dict[str, Callable[[ir.Attr], Array]] = {
     "value_float": lambda item: np.array(item.as_float(), dtype=np.float32),
@@ -28,7 +28,7 @@ def _constant(place: Place) -> Rewrite | None:
         raise Blocked(f"{name} has no counterpart in opset {place.to}")
     tensor = ir.Tensor(_NUMBERS[name](attribute))
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         del new
         node.attributes.pop(name)
         node.attributes["value"] = ir.AttrTensor("value", tensor)
@@ -51,7 +51,7 @@ def _cast(place: Place) -> Rewrite | None:
     if target.name.startswith(("BFLOAT", "FLOAT8", "FLOAT4", "INT4", "UINT4", "INT2", "UINT2")):
         raise Blocked(f"it casts to {target}, which opset {place.to} does not have")
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         del new
         for name in ("saturate", "round_mode"):  # they matter for types that are refused above
             node.attributes.pop(name, None)

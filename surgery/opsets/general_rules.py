@@ -6,8 +6,8 @@ import onnx
 import onnx_ir as ir
 
 from graphopt.surgery.graph_queries import has_attribute_references
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.opsets.place import Blocked, Place, Rewrite
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _WIDER = (ir.DataType.INT32, ir.DataType.INT64, ir.DataType.FLOAT)
 _EXACT_IN_A_WIDER_TYPE = frozenset(("Abs", "ArgMax", "ArgMin", "Greater", "Less", "MaxPool", "Sign"))
@@ -58,7 +58,7 @@ def general_rewrite(place: Place) -> Rewrite:
     _check_inputs(place, then)
     wide = _wider_type(place, then)
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         for name in dropped:
             node.attributes.pop(name)
         if wide is not None:
@@ -133,7 +133,7 @@ def _type_text(dtype: ir.DataType) -> str:
     return f"tensor({names.get(dtype.name, dtype.name.lower())})"
 
 
-def _work_in(new: NodeBuilder, place: Place, wide: ir.DataType) -> None:
+def _work_in(new: VersionedBuilder, place: Place, wide: ir.DataType) -> None:
     node = place.node
     own = place.dtype(0)
     for index, value in enumerate(node.inputs):

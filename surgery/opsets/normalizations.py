@@ -4,10 +4,10 @@ import onnx_ir as ir
 
 from graphopt.surgery.decompositions.einsum import einsum, parse_equation, why_not
 from graphopt.surgery.decompositions.normalizations import groupnorm, layernorm
-from graphopt.surgery.decompositions.scalars import reduce, scalar
+from graphopt.surgery.decompositions.scalars import scalar
 from graphopt.surgery.graph_queries import constant_of, is_unused
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.opsets.place import Blocked, Place, Rewrite, replacing
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 
@@ -23,9 +23,7 @@ def _layernorm(place: Place) -> Rewrite | None:
     if not place.crosses(17):
         return None
     dtype, rank = _float_only(place), place.rank()
-    return replacing(
-        place.node, lambda new: layernorm(new, place.node, rank=rank, dtype=dtype, opset=place.to)
-    )
+    return replacing(place.node, lambda new: layernorm(new, place.node, rank=rank, dtype=dtype))
 
 
 def _groupnorm(place: Place) -> Rewrite | None:
@@ -37,9 +35,12 @@ def _groupnorm(place: Place) -> Rewrite | None:
     if any(size is None for size in shape[1:]):
         raise Blocked("the sizes of its data are not known; fix the shapes first")
     sizes = tuple(-1 if size is None else size for size in shape)
-    return replacing(
-        place.node, lambda new: groupnorm(new, place.node, shape=sizes, dtype=dtype, opset=place.opset)
-    )
+
+    def mine() -> VersionedBuilder:
+        # Of the node's own opset, which says what scale and bias hold.
+        return VersionedBuilder(place.model, place.node)
+
+    return replacing(place.node, lambda _: groupnorm(mine(), place.node, shape=sizes, dtype=dtype))
 
 
 def _rmsnorm(place: Place) -> Rewrite | None:
@@ -49,11 +50,11 @@ def _rmsnorm(place: Place) -> Rewrite | None:
     axes = list(range(place.integer("axis", -1) % rank - rank, 0))
     epsilon = node.attributes.get_float("epsilon", 1e-5)
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         data = node.inputs[0]
         assert data is not None
         square = new.op("Mul", data, data, like=data)
-        mean = reduce(new, "ReduceMean", square, axes, place.to)
+        mean = new.reduce("ReduceMean", square, axes)
         root = new.op("Sqrt", new.op("Add", mean, scalar(new, epsilon, dtype, "epsilon")))
         return new.op("Mul", new.op("Div", data, root, like=data), node.inputs[1], like=data)
 
@@ -70,7 +71,7 @@ def _batchnorm(place: Place) -> Rewrite | None:
     if len(types) > 1:
         raise Blocked("data and statistics have different dtypes")
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         del new
         node.attributes.pop("training_mode", None)
 
@@ -90,7 +91,7 @@ def _dropout(place: Place) -> Rewrite | None:
         raise Blocked(f"its mask is read, and opset {place.to} does not say what it holds")
     share = 0.5 if found[1] is None else float(found[1].item())
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         del new
         node.resize_inputs(1)
         node.attributes.pop("seed", None)
@@ -111,9 +112,9 @@ def _einsum(place: Place) -> Rewrite | None:
     if reason is not None:
         raise Blocked(reason)
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         inputs = [value for value in node.inputs if value is not None]
-        return einsum(new, inputs, equation, shapes, place.to)
+        return einsum(new, inputs, equation, shapes)
 
     return replacing(node, write)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphopt.surgery.graph_queries import constant_of, input_of
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.shapes.known_types import KnownTypes
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 
 class Blocked(Exception):
@@ -94,7 +94,7 @@ class Place:
         return self.node.attributes.get_string(name, default)
 
 
-Rewrite = Callable[[NodeBuilder], None]
+Rewrite = Callable[[VersionedBuilder], None]
 """Changes the node, or writes others in its place; called once all nodes have been looked at."""
 Adapter = Callable[[Place], Rewrite | None]
 """Says how a node is written in the older opset: None when it is what the general rules make of it.
@@ -103,10 +103,10 @@ Raises ``Blocked`` when it cannot be.
 """
 
 
-def replacing(node: ir.Node, write: Callable[[NodeBuilder], Sequence[ir.Value] | ir.Value]) -> Rewrite:
+def replacing(node: ir.Node, write: Callable[[VersionedBuilder], Sequence[ir.Value] | ir.Value]) -> Rewrite:
     """Return a rewrite that puts what ``write`` makes in the place of the outputs."""
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         made = write(new)
         results = [made] if isinstance(made, ir.Value) else list(made)
         inputs = [value for value in node.inputs if value is not None]
@@ -132,7 +132,7 @@ def axes_to_attribute(place: Place, index: int = 1, name: str = "axes") -> Rewri
     """
     values = place.ints(index, name)
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         del new
         place.node.resize_inputs(index)
         if values is not None:

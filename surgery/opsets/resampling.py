@@ -4,8 +4,8 @@ import numpy as np
 
 from graphopt.core.tensors import Array
 from graphopt.surgery.graph_queries import constant_of
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.opsets.place import Blocked, Place, Rewrite
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _RESIZE_MODES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize")
 
@@ -23,7 +23,7 @@ def _pad(place: Place) -> Rewrite | None:
         whole[axis % rank] = pads[index]
         whole[axis % rank + rank] = pads[index + len(axes)]
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         node.replace_input_with(1, new.constant(np.array(whole, dtype=np.int64), "pads"))
         node.resize_inputs(3 if place.input(2) is not None else 2)
 
@@ -44,7 +44,7 @@ def _resize(place: Place) -> Rewrite | None:
         raise Blocked(f"coordinate_transformation_mode = {mode} has no counterpart in opset {place.to}")
     whole = _whole_sizes(place) if place.crosses(18) else {}
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         for name in ("antialias", "keep_aspect_ratio_policy", "axes"):
             node.attributes.pop(name, None)
         for index, values in whole.items():
@@ -88,7 +88,7 @@ def _average_pool(place: Place) -> Rewrite | None:
     if given is not None and any(step != 1 for step in given.as_ints()):
         raise Blocked(f"dilations = {list(given.as_ints())} have no counterpart in opset {place.to}")
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         del new
         node.attributes.pop("dilations", None)
 
@@ -103,7 +103,7 @@ def _roi_align(place: Place) -> Rewrite | None:
     if mode != "output_half_pixel":
         raise Blocked(f"coordinate_transformation_mode = {mode} has no counterpart in opset {place.to}")
 
-    def rewrite(new: NodeBuilder) -> None:
+    def rewrite(new: VersionedBuilder) -> None:
         del new
         node.attributes.pop("coordinate_transformation_mode")
 

@@ -5,9 +5,9 @@ from functools import reduce as fold
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.opsets.general_rules import is_taken
 from graphopt.surgery.opsets.place import Blocked, Place, Rewrite, replacing
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _BETTER = {"Max": "Greater", "Min": "Less"}
 _ORDERED = frozenset(ir.DataType[f"{kind}{bits}"] for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)) | {
@@ -30,7 +30,7 @@ def _clip(place: Place) -> Rewrite | None:
         return None
     _comparable(place)
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         value = node.inputs[0]
         for index, worse in ((1, "Less"), (2, "Greater")):
             limit = place.input(index)
@@ -49,7 +49,7 @@ def _relu(place: Place) -> Rewrite | None:
     _comparable(place)
     dtype = place.dtype()
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         nothing = new.constant(np.zeros((), dtype=dtype.numpy()), "zero")
         return new.op("Where", new.op("Greater", node.inputs[0], nothing), node.inputs[0], nothing)
 
@@ -62,7 +62,7 @@ def _extreme(place: Place) -> Rewrite | None:
         return None
     _comparable(place)
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         def better(one: ir.Value, two: ir.Value) -> ir.Value:
             first = new.op(_BETTER[node.op_type], one, two)
             return new.op("Where", first, one, two)
@@ -79,7 +79,7 @@ def _or_equal(place: Place) -> Rewrite | None:
         return None
     _comparable(place)
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         strict = new.op(node.op_type.removesuffix("OrEqual"), *node.inputs, like=node.outputs[0])
         equal = new.op("Equal", *node.inputs, like=node.outputs[0])
         return new.op("Or", strict, equal, like=node.outputs[0])
@@ -96,7 +96,7 @@ def _pow(place: Place) -> Rewrite | None:
     floats = (ir.DataType.FLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE)
     wide = base if base in floats else ir.DataType.DOUBLE
 
-    def write(new: NodeBuilder) -> ir.Value:
+    def write(new: VersionedBuilder) -> ir.Value:
         def cast(value: ir.Value | None, dtype: ir.DataType, to: ir.DataType) -> ir.Value | None:
             return value if dtype == to else new.op("Cast", value, attributes={"to": to.value})
 

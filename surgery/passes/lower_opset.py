@@ -11,11 +11,11 @@ from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.lineage import node_label
 from graphopt.surgery.graph_queries import has_attribute_references, label, nodes_of, opset_of
 from graphopt.surgery.model_pass import Change, ModelPass, Outcome
-from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.opsets import adapters
 from graphopt.surgery.opsets.general_rules import general_rewrite, is_the_same
 from graphopt.surgery.opsets.place import Blocked, Place, Rewrite
 from graphopt.surgery.shapes.known_types import KnownTypes
+from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _LOWEST = 11
 _DEVICE_IR = 8
@@ -82,7 +82,7 @@ class LowerOpset(ModelPass):
         for place, rewrite in planned:
             node, what = place.node, _shown(place.node)
             change = Change(node=node_label(node), op_type=node.op_type, what="")
-            rewrite(NodeBuilder(model, node))
+            rewrite(VersionedBuilder(model, node, opset=self.to))
             if node.graph is None:
                 yield Change(node=change.node, op_type=change.op_type, what="is written out")
             elif _shown(node) != what:
