@@ -17,6 +17,8 @@ from pathlib import Path
 
 _EVERY_S = 0.02
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_SHARE = 0.7
+"""Of the machine's memory that a command may have: beyond it, others on the machine would suffer."""
 
 
 def main(result: Path, log: Path, limit_s: float, command: list[str]) -> int:
@@ -24,7 +26,12 @@ def main(result: Path, log: Path, limit_s: float, command: list[str]) -> int:
     with log.open("wb") as stream:
         started = time.perf_counter()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+            preexec_fn=_limit_memory,
         )
         tree_bytes = 0
         while process.poll() is None:
@@ -49,6 +56,11 @@ def main(result: Path, log: Path, limit_s: float, command: list[str]) -> int:
     }
     result.write_text(json.dumps(cost), encoding="utf-8")
     return 0
+
+
+def _limit_memory() -> None:
+    allowed = int(os.sysconf("SC_PHYS_PAGES") * _PAGE * _SHARE)
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
 
 
 def _resident_bytes(pid: int) -> int:
