@@ -4,15 +4,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.surgery.folding.constant_folding import FoldSite
+from graphopt.surgery.graph_edits import add_constant, remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import label, shape_text
 from graphopt.surgery.shapes.dynamic_causes import dynamic_causes
-from graphopt.surgery.shapes.shape_analysis import analyse_shapes
+from graphopt.surgery.shapes.shape_analysis import analyse_sizes
 from graphopt.surgery.shapes.shape_inference import Inferred, record_types
 
 _LISTED = 10
@@ -26,6 +28,13 @@ class _TypeSite(Site):
     types: Mapping[ir.Value, Inferred]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _ReshapeSite(Site):
+    """A Reshape to computed sizes for which constants would do."""
+
+    sizes: tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StaticShapes(GraphPass):
     """Fix the input shapes and turn every computed shape into a constant.
@@ -33,7 +42,7 @@ class StaticShapes(GraphPass):
     Why: compilers for devices allocate and tile at compile time; a shape computed at run time is
     refused or runs on the host.
     Before: ``x[N,C,H,W] -> Shape -> Gather -> Unsqueeze -> Concat -> Reshape(x, .)``.
-    After: ``x[1,C,H,W] -> Reshape(x, constant)``.
+    After: ``x[1,C,H,W] -> Reshape(x, constant)``; a size that stays open is 0 (as in ``x``) or -1 there.
     Seen in: deepmar_bs1, skip_decoder.
     Known as: simplify-first (1), shape-to-constant (S1).
 
@@ -59,9 +68,13 @@ class StaticShapes(GraphPass):
                 tensor stays dynamic.
         """
         inputs = {value.name or "": shape for value, shape in self._new_shapes(model).items()}
-        types, folder = analyse_shapes(model, inputs=inputs, max_bytes=self.max_bytes)
+        found = analyse_sizes(model, inputs=inputs, max_bytes=self.max_bytes)
+        types, folder = found.types, found.folder
         yield from _type_sites(model, types)
         yield from folder.sites()
+        for node, sizes in found.reshapes.items():
+            if not folder.is_folded(node):
+                yield _ReshapeSite(node=node, what=f"its sizes are {list(sizes)} for any input", sizes=sizes)
         for node, reason in folder.refused.items():
             yield Declined(node=node, why=reason)
         causes = dynamic_causes(model, types, folder.is_folded)
@@ -80,6 +93,12 @@ class StaticShapes(GraphPass):
             site.apply(model)
         elif isinstance(site, _TypeSite):
             record_types(site.types)
+        elif isinstance(site, _ReshapeSite):
+            computed = site.node.inputs[1]
+            stem = f"{site.node.outputs[0].name}.sizes"
+            constant = add_constant(model, site.node, np.array(site.sizes, np.int64), stem)
+            site.node.replace_input_with(1, constant)
+            remove_unread(model, [value for value in (computed,) if value is not None])
 
     def _new_shapes(self, model: ir.Model) -> dict[ir.Value, tuple[int, ...]]:
         inputs = [value for value in model.graph.inputs if not value.is_initializer()]

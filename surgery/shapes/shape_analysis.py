@@ -1,6 +1,7 @@
 """Shapes and the tensors computed from them, for given input shapes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -9,9 +10,24 @@ from graphopt.surgery.shapes.shape_inference import Inferred, ShapeInference
 from graphopt.surgery.shapes.shape_values import SizePropagation
 
 
-def analyse_shapes(
+@dataclass(frozen=True, kw_only=True)
+class ShapeAnalysis:
+    """What is known of a model for given input shapes.
+
+    Attributes:
+        types: of each value of the main graph and its subgraphs.
+        folder: holds the computed tensors.
+        reshapes: those to sizes that depend on open ones -> constants that say the same for all.
+    """
+
+    types: dict[ir.Value, Inferred]
+    folder: ConstantFolder
+    reshapes: dict[ir.Node, tuple[int, ...]]
+
+
+def analyse_sizes(
     model: ir.Model, *, inputs: Mapping[str, tuple[int | str | None, ...]], max_bytes: int = 1 << 20
-) -> tuple[dict[ir.Value, Inferred], ConstantFolder]:
+) -> ShapeAnalysis:
     """Infer shapes and compute what depends on them, in turn, until nothing new is learnt.
 
     Args:
@@ -20,8 +36,7 @@ def analyse_shapes(
         max_bytes: see ``ConstantFolder``.
 
     Returns:
-        What is known about each value of the main graph and its subgraphs, and the folder that
-        holds the computed tensors.
+        What is known.
 
     Raises:
         PreconditionError: a node contradicts the shapes of its inputs.
@@ -31,9 +46,18 @@ def analyse_shapes(
     while True:
         types = inference.run()
         before = set(folder.known)
-        folder.learn(SizePropagation(model, types, folder.known).found)
+        sizes = SizePropagation(model, types, folder.known)
+        folder.learn(sizes.found)
         folder.fold()
         new = {value: tensor for value, tensor in folder.known.items() if value not in before}
         if not new or all(found.static is not None for found in types.values()):
-            return types, folder
+            return ShapeAnalysis(types=types, folder=folder, reshapes=sizes.reshapes)
         inference.make_known(new)
+
+
+def analyse_shapes(
+    model: ir.Model, *, inputs: Mapping[str, tuple[int | str | None, ...]], max_bytes: int = 1 << 20
+) -> tuple[dict[ir.Value, Inferred], ConstantFolder]:
+    """Return types and folder of ``analyse_sizes``."""
+    found = analyse_sizes(model, inputs=inputs, max_bytes=max_bytes)
+    return found.types, found.folder

@@ -27,9 +27,11 @@ from graphopt.surgery.shapes.shape_inference import (
     type_proto,
 )
 
-Sizes = tuple[int | None, ...]
-"""The elements of a tensor of rank 0 or 1; None is unknown."""
+Sizes = tuple[int | str | None, ...]
+"""The elements of a tensor of rank 0 or 1; a str is the size that a graph input has under that name."""
 
+_MADE_UP = "unk__"
+"""Start of the names that ONNX's inference gives to unknown sizes; each inference counts anew."""
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 
 
@@ -54,20 +56,30 @@ class SizePropagation:
         self._known = dict(known)
         self._partial: dict[ir.Value, Sizes] = {}
         self._improved: set[ir.Value] = set(known)
+        self._symbols = {
+            size
+            for value in model.graph.inputs
+            for size in (types[value].shape or ())
+            if isinstance(size, str) and not size.startswith(_MADE_UP)
+        }
         self.found: dict[ir.Value, ir.TensorProtocol] = {}
         """Outputs all of whose elements are known, apart from ``known``."""
+        self.reshapes: dict[ir.Node, tuple[int, ...]] = {}
+        """Reshapes to computed sizes for which constants would do, 0 where an axis stays as it is."""
         for node in model.graph.all_nodes():
             self._visit(node)
 
     def _visit(self, node: ir.Node) -> None:
         if any(value in self._improved for value in node.inputs):
             self._infer_again(node)
+        if is_op(node, "Reshape") and (wanted := self._reshape(node)) is not None:
+            self.reshapes[node] = wanted
         sizes = self._sizes_made_by(node)
         if sizes is None:
             return
         output = node.outputs[0]
         self._partial[output] = sizes
-        if output in self._known or any(size is None for size in sizes):
+        if output in self._known or not all(isinstance(size, int) for size in sizes):
             return
         found = self._types[output]
         if found.dtype in _INTEGERS and found.static in ((), (len(sizes),)):
@@ -118,7 +130,7 @@ class SizePropagation:
             return self._slice(node)
         if is_op(node, "Concat"):
             parts = [self._sizes(value) for value in node.inputs]
-            return tuple(size for part in parts if part for size in part) if None not in parts else None
+            return None if None in parts else tuple(size for part in parts for size in part or ())
         if is_op(node, "Cast") and attribute_int(node, "to", 0) not in _INTEGERS:
             return None
         if is_op(node, "Identity", "Cast", "Unsqueeze", "Squeeze") and self._rank(node.outputs[0]) in (0, 1):
@@ -146,7 +158,9 @@ class SizePropagation:
         found = self._types.get(source) if source is not None else None
         if found is None or found.shape is None:
             return None
-        sizes = tuple(size if isinstance(size, int) else None for size in found.shape)
+        sizes = tuple(
+            size if isinstance(size, int) or size in self._symbols else None for size in found.shape
+        )
         end = node.attributes.get("end")
         # Python's slices clamp and count from the end just as start and end do.
         return sizes[attribute_int(node, "start", 0) : None if end is None else end.as_int()]
@@ -155,9 +169,8 @@ class SizePropagation:
         sizes, chosen = self._sizes(input_of(node, 0)), self._sizes(input_of(node, 1))
         if sizes is None or chosen is None or self._rank(node.outputs[0]) not in (0, 1):
             return None
-        if any(index is None or not -len(sizes) <= index < len(sizes) for index in chosen):
-            return None
-        return tuple(sizes[index] for index in chosen if index is not None)
+        places = [index for index in chosen if isinstance(index, int) and -len(sizes) <= index < len(sizes)]
+        return tuple(sizes[index] for index in places) if len(places) == len(chosen) else None
 
     def _slice(self, node: ir.Node) -> Sizes | None:
         sizes = self._sizes(input_of(node, 0))
@@ -171,6 +184,24 @@ class SizePropagation:
         if sizes is None or len(starts) != 1 or len(ends) != 1 or not steps or steps[0] < 1:
             return None
         return sizes[starts[0] : ends[0] : steps[0]]
+
+    def _reshape(self, node: ir.Node) -> tuple[int, ...] | None:
+        """Return constant sizes for a Reshape whose sizes hold symbols, if they say the same for all."""
+        data, sizes = input_of(node, 0), self._sizes(input_of(node, 1))
+        if data is None or sizes is None or attribute_int(node, "allowzero", 0):
+            return None
+        own = self._types[data].shape or ()
+        # 0 keeps the size of the same axis.
+        wanted = [
+            0 if isinstance(size, str) and own[i : i + 1] == (size,) else size for i, size in enumerate(sizes)
+        ]
+        moved = [i for i, size in enumerate(wanted) if isinstance(size, str)]
+        others = [size for size in wanted if not isinstance(size, str)]
+        if len(moved) == 1 and all(size is not None and size > 0 for size in others):
+            wanted[moved[0]] = -1  # what is left for one axis, as long as no other can be empty
+        known = tuple(size for size in wanted if isinstance(size, int))
+        is_new = any(isinstance(size, str) for size in sizes)
+        return known if is_new and len(known) == len(wanted) else None
 
 
 def _sizes_told(found: Inferred) -> int:

@@ -178,3 +178,52 @@ def test_an_operator_that_onnx_does_not_know_is_named_and_its_recorded_shape_kep
     model, report = run_pass(model_of(text.replace("CLAIM", "float[3,2] v")), StaticShapes())
     assert [node.op_type for node in model.graph] == ["Reshape"]
     assert report.declined == ()
+
+
+DYNAMIC = """<ir_version: 8, opset_import: ["" : 11]>
+g (float[batch,3,5] x) => (float[p,q] y) {
+    s = Shape (x) z = Constant <value = int64 {0}> () n = Gather (s, z) u = Unsqueeze <axes = [0]> (n)
+    rest = Constant <value = int64[1] {-1}> () size = Constant <value = int64[1] {15}> () BODY
+}"""
+
+
+@pytest.mark.parametrize(
+    ("body", "sizes"),
+    [
+        # How exporters write x.view(x.size(0), -1) and the like with an open batch.
+        ("c = Concat <axis = 0> (u, rest) y = Reshape (x, c)", [0, -1]),
+        ("c = Concat <axis = 0> (u, size) y = Reshape (x, c)", [0, 15]),
+        ("c = Concat <axis = 0> (size, u) y = Reshape (x, c)", [15, -1]),
+        ("r = Relu (x) c = Concat <axis = 0> (u, rest) y = Reshape (r, c)", [0, -1]),
+    ],
+)
+def test_sizes_that_only_repeat_an_open_one_become_constants(
+    model_of: Build, run_model: Any, body: str, sizes: list[int]
+) -> None:
+    text = DYNAMIC.replace("BODY", body)
+    model, _ = run_pass(model_of(text), StaticShapes())
+    assert {node.op_type for node in model.graph if node.op_type != "Constant"} <= {"Reshape", "Relu"}
+    (constant,) = model.graph.initializers.values()
+    assert constant.const_value is not None
+    assert constant.const_value.numpy().tolist() == sizes
+    for batch in (1, 4):
+        feeds = {"x": np.random.default_rng(5).standard_normal((batch, 3, 5)).astype(np.float32)}
+        np.testing.assert_array_equal(run_model(model, feeds)["y"], run_model(model_of(text), feeds)["y"])
+
+
+OTHER_TENSOR = """a = NonZero (x) as = Shape (a) one = Constant <value = int64 {1}> () an = Gather (as, one)
+    au = Unsqueeze <axes = [0]> (an) c = Concat <axis = 0> (au, rest) y = Reshape (a, c)"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "c = Concat <axis = 0> (u, u) t = Tile (x, s) y = Reshape (t, c)",  # two axes of one open size
+        OTHER_TENSOR,
+        "d = Mul (u, size) c = Concat <axis = 0> (d, rest) y = Reshape (x, c)",  # computed with
+    ],
+)
+def test_sizes_that_depend_on_an_open_one_otherwise_stay_computed(model_of: Build, body: str) -> None:
+    model, report = run_pass(model_of(DYNAMIC.replace("BODY", body)), StaticShapes())
+    assert "Concat" in [node.op_type for node in model.graph]
+    assert not any("for any input" in change.what for change in report.applied)
