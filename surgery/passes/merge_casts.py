@@ -21,10 +21,9 @@ _INTEGERS = frozenset(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Chain(Site):
-    """A Cast that can read ``source`` as well, or nothing but ``source`` is left of it."""
+    """A Cast that can read what ``upper`` reads; without one, it does nothing at all."""
 
-    source: ir.Value
-    is_nothing: bool
+    upper: ir.Node | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,22 +69,21 @@ class MergeCasts(GraphPass):
         """Let the Cast read the first tensor, or its readers where nothing is left to convert."""
         if not isinstance(site, _Chain):
             return
-        before = site.node.inputs[0]
-        site.node.replace_input_with(0, site.source)
-        if site.is_nothing and why_not_bypassed(site.node) is None:
+        if site.upper is not None:
+            site.node.replace_input_with(0, site.upper.inputs[0])
+            remove_unread(model, site.upper.outputs)
+        elif why_not_bypassed(site.node) is None:
             bypass(model, site.node)
-        if before is not None:
-            remove_unread(model, [before])
 
     def _nothing(self, node: ir.Node, before: ir.Value) -> Site | Declined:
         reason = why_not_bypassed(node)
         if reason is not None:
             return Declined(node=node, why=reason)
-        return _Chain(node=node, what=f"{before.name} has its dtype", source=before, is_nothing=True)
+        return _Chain(node=node, what=f"{before.name} has its dtype", upper=None)
 
     def _chain(self, node: ir.Node, upper: ir.Node, first: ir.DataType | None) -> Site | Declined:
-        source, between, target = upper.inputs[0], _target(upper), _target(node)
-        if first is None or source is None:
+        between, target = _target(upper), _target(node)
+        if first is None:
             return Declined(node=node, why=f"the dtype of what {label(upper)} reads is unknown")
         if not keeps_all(first, between):
             return Declined(node=node, why=f"{first.name} does not fit into {between.name} without loss")
@@ -95,7 +93,7 @@ class MergeCasts(GraphPass):
         if not _is_plain(target):
             return Declined(node=node, why=f"{target.name} has conversion rules of its own")
         what = f"{first.name} -> {between.name} -> {target.name} becomes {first.name} -> {target.name}"
-        return _Chain(node=node, what=what, source=source, is_nothing=False)
+        return _Chain(node=node, what=what, upper=upper)
 
 
 def keeps_all(first: ir.DataType, second: ir.DataType) -> bool:

@@ -26,9 +26,9 @@ RESHAPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Short(Site):
-    """A node that can read ``source``: reshaped to ``sizes``, or as it is when there are none."""
+    """A node that can read what ``upper`` reads, if any: reshaped to ``sizes``, or as it is without."""
 
-    source: ir.Value
+    upper: ir.Node | None
     sizes: tuple[int, ...] | None
 
 
@@ -54,8 +54,8 @@ class MergeReshapes(GraphPass):
             place = None if node in taken else _place(node, types)
             if place is None:
                 continue
-            if isinstance(place, Site):
-                upper = node.inputs[0].producer() if node.inputs[0] is not None else None
+            if isinstance(place, _Short):
+                upper = place.upper
                 if upper in taken:
                     continue  # the next sweep looks at it again
                 taken |= {node} if upper is None else {node, upper}
@@ -65,23 +65,26 @@ class MergeReshapes(GraphPass):
         """Reshape the first tensor, or let it be read as it is."""
         if not isinstance(site, _Short):
             return
+        # Read only now: an earlier change of the sweep may have put another tensor in its place.
+        source = site.node.inputs[0] if site.upper is None else site.upper.inputs[0]
+        if source is None or (site.sizes is None and why_not_bypassed(site.node, source=source) is not None):
+            return
         if site.sizes is not None:
             builder = VersionedBuilder(model, site.node)
-            builder.replace(builder.reshape(site.source, site.sizes))
+            builder.replace(builder.reshape(source, site.sizes))
             return
-        between = site.node.inputs[0]
-        site.node.replace_input_with(0, site.source)
+        site.node.replace_input_with(0, source)
         bypass(model, site.node)
-        if between is not None:
-            remove_unread(model, [between])
+        if site.upper is not None:
+            remove_unread(model, site.upper.outputs)
 
 
-def _place(node: ir.Node, types: Mapping[ir.Value, Inferred]) -> Site | Declined | None:
+def _place(node: ir.Node, types: Mapping[ir.Value, Inferred]) -> _Short | Declined | None:
     before, after = input_of(node, 0), shape_in(types, node.outputs[0])
     if before is None:
         return None
     if same_shape(shape_in(types, before), after):
-        return _nothing(node, before, "it keeps the shape")
+        return _nothing(node, None, "it keeps the shape")
     upper = before.producer()
     if upper is None or not is_op(upper, *RESHAPING) or upper.graph is not node.graph:
         return None
@@ -89,22 +92,21 @@ def _place(node: ir.Node, types: Mapping[ir.Value, Inferred]) -> Site | Declined
     if source is None or has_attribute_references(upper):
         return None
     if same_shape(shape_in(types, source), after):
-        return _nothing(node, source, f"it undoes {label(upper)}")
+        return _nothing(node, upper, f"it undoes {label(upper)}")
     reason = used_elsewhere(before, node)
     if reason is not None:
         return Declined(node=node, why=reason)
     sizes = _sizes(node, shape_in(types, source), after)
     if isinstance(sizes, str):
         return Declined(node=node, why=sizes)
-    return _Short(
-        node=node, what=f"with {label(upper)} it is Reshape to {list(sizes)}", source=source, sizes=sizes
-    )
+    what = f"with {label(upper)} it is Reshape to {list(sizes)}"
+    return _Short(node=node, what=what, upper=upper, sizes=sizes)
 
 
-def _nothing(node: ir.Node, source: ir.Value, what: str) -> Site | Declined:
-    reason = why_not_bypassed(node, source=source)
+def _nothing(node: ir.Node, upper: ir.Node | None, what: str) -> _Short | Declined:
+    reason = why_not_bypassed(node, source=None if upper is None else upper.inputs[0])
     return (
-        Declined(node=node, why=reason) if reason else _Short(node=node, what=what, source=source, sizes=None)
+        Declined(node=node, why=reason) if reason else _Short(node=node, what=what, upper=upper, sizes=None)
     )
 
 

@@ -19,7 +19,7 @@ _FIRST_WITH_STEPS = 10
 class _Pair(Site):
     """A Slice, and what it takes together with the one before it."""
 
-    source: ir.Value
+    upper: ir.Node
     cuts: Mapping[int, Cut]
 
 
@@ -54,13 +54,14 @@ class MergeSlices(GraphPass):
             taken |= {node, upper}
             axes = ", ".join(map(str, sorted(cuts)))
             what = f"it takes with {label(upper)} at once along axes {axes}"
-            yield _Pair(node=node, what=what, source=source, cuts=cuts)
+            yield _Pair(node=node, what=what, upper=upper, cuts=cuts)
 
     def rewrite(self, model: ir.Model, site: Site) -> None:
         """Write one Slice in place of two."""
-        if isinstance(site, _Pair):
+        source = input_of(site.upper, 0) if isinstance(site, _Pair) else None
+        if isinstance(site, _Pair) and source is not None:
             builder = VersionedBuilder(model, site.node)
-            builder.replace(write_slice(builder, site.source, site.cuts))
+            builder.replace(write_slice(builder, source, site.cuts))
 
 
 def _upper(node: ir.Node) -> ir.Node | None:

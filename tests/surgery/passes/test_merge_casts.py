@@ -34,6 +34,8 @@ def chain(first: int, *others: int, opset: int = 13) -> str:
         ((FLOAT, DOUBLE, FLOAT), []),
         ((INT64, INT64), []),
         ((FLOAT, FLOAT, INT32), [INT32]),
+        ((FLOAT, FLOAT, FLOAT, FLOAT, INT32), [INT32]),
+        ((INT32, INT32, INT64, DOUBLE, FLOAT), [FLOAT]),
     ],
 )
 def test_chains_without_loss_become_one_step_or_none(

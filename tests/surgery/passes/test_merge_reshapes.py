@@ -28,6 +28,8 @@ def graph(
         ("a = Squeeze (v) b = Flatten (a) y = Exp (b)", ["Squeeze"]),
         ("a = Reshape (v, s) b = Reshape (a, t) c = Squeeze (b) y = Exp (c)", ["Squeeze"]),
         ("a = Reshape (v, t) y = Exp (a)", []),
+        ("a = Reshape (v, t) b = Unsqueeze <axes = [0]> (a) c = Squeeze <axes = [0]> (b) y = Exp (c)", []),
+        ("a = Reshape (v, t) b = Reshape (a, t) c = Flatten (b) d = Flatten (c) y = Exp (d)", ["Flatten"]),
         ("a = Unsqueeze <axes = [0]> (v) y = Reshape (a, s)", ["Reshape"]),
     ],
 )
