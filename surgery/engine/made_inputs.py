@@ -74,6 +74,7 @@ def make_inputs(model: ir.Model, inputs: SharedInputs, seeds: Sequence[int] = SE
     feeds = tuple(
         _feed(inputs if place == 0 else inputs.single(), uses, seed) for place, seed in enumerate(seeds)
     )
+    feeds = (*feeds[:1], *(_unlike(feeds[0], feed, inputs, uses) for feed in feeds[1:]))
     return MadeInputs(feeds, SEEDED + (f"; {', '.join(notes)}" if notes else ""))
 
 
@@ -143,6 +144,21 @@ def _feed(inputs: SharedInputs, uses: dict[str, _Use], seed: int) -> Feeds:
             rng = np.random.default_rng([seed, place, 1])
             feed[spec.name] = _integers(spec, uses.get(spec.name, _Use()), rng)
     return feed
+
+
+def _unlike(first: Feeds, feed: Feeds, inputs: SharedInputs, uses: dict[str, _Use]) -> Feeds:
+    """Return a feed of which no small input is by chance the same as in the first one."""
+    changed = dict(feed)
+    for spec in inputs.specs:
+        array = feed[spec.name]
+        if array.size == 0 or not np.array_equal(array.ravel(), first[spec.name].ravel()[: array.size]):
+            continue
+        if array.dtype.kind == "b":
+            changed[spec.name] = np.logical_not(array)
+        elif array.dtype.kind in "iu" and not _is_mask(spec):
+            high = uses.get(spec.name, _Use()).bound or _SMALL
+            changed[spec.name] = np.asarray((array.astype(np.int64) + 1) % high, dtype=spec.dtype)
+    return changed
 
 
 def _integers(spec: TensorSpec, use: _Use, rng: np.random.Generator) -> Array:
