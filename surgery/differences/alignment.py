@@ -44,9 +44,12 @@ class Alignment:
         if related or self._names_agree():
             self._pair_all(self._by_name, after.nodes)
             self._pair_all(self._by_lineage, after.nodes)
+            self._spread()
         else:
             self._pair_all(self._by_weight, after.nodes)
-        self._spread()
+            self._spread()
+            if self._pair_all(self._past_a_change, after.nodes):
+                self._spread()
         for choose in (self._by_name_and_input, self._by_name):
             if self._pair_all(choose, after.nodes):
                 self._spread()
@@ -152,6 +155,26 @@ class Alignment:
         if not readers:
             return None
         return self._best(node, (user for user, _ in min(readers, key=len)))
+
+    def _past_a_change(self, node: ir.Node) -> ir.Node | None:
+        """Return the best of the old nodes below, or else of those behind one removed or added node."""
+        if (direct := self._below(node)) is not None:
+            return direct
+        behind: list[ir.Node] = []
+        for _, value in self.after.slots[node]:
+            if value is None:
+                continue
+            old, maker = self._origin.get(value), value.producer()
+            if old is not None:
+                behind += (reader for user in self._free_users(old) for reader in self.before.readers(user))
+            elif maker is not None and maker not in self.back:
+                for _, source in self.after.slots[maker]:
+                    behind += self._free_users(self._origin.get(source)) if source is not None else ()
+        return self._best(node, behind[:_MAX_CANDIDATES])
+
+    def _free_users(self, value: ir.Value | None) -> list[ir.Node]:
+        users = self.before.users.get(value, []) if value is not None else []
+        return [user for user, _ in users[:_MAX_CANDIDATES] if user not in self.nodes]
 
     def _above(self, node: ir.Node) -> ir.Node | None:
         """Return the best of the old nodes that make what the readers of this one read."""

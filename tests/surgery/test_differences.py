@@ -282,6 +282,21 @@ def test_a_long_chain_without_a_common_name_is_lined_up_in_linear_time() -> None
     assert diff_models(chain("a", 4000), chain("b", 4000)).equal
 
 
+def test_changes_all_along_a_renamed_chain_are_told_apart() -> None:
+    def chain(prefix: str, *ops: str) -> str:
+        names = ["x", *(f"{prefix}{i}" for i in range(len(ops) - 1)), "y"]
+        lines = [f"{new} = {op} ({old})" for op, old, new in zip(ops, names, names[1:], strict=False)]
+        return f"net (float[3] x) => (float[3] y) {{ {' '.join(lines)} }}"
+
+    body = ("Exp", "Neg", "Abs") * 6
+    removed = [op for i in range(0, 18, 3) for op in ("Identity", *body[i : i + 3])]
+    result = diff(chain("b", *body), chain("a", *removed))
+    assert ops(result) == {"removed": ["Identity"] * 6, "added": [], "changed": []}
+    assert len(result.main.regions) == 6
+    result = diff(chain("a", *removed), chain("b", *body))
+    assert ops(result) == {"removed": [], "added": ["Identity"] * 6, "changed": []}
+
+
 @pytest.mark.shared
 def test_a_raw_graph_equals_its_refilled_self(shared_dir: Path, filled_deepmar: Path) -> None:
     raw = load_model(shared_dir / "raw" / "deepmar_bs1.onnx", allow_stripped=True)

@@ -1,10 +1,13 @@
 """Open whatever a user may name as a stage: a file, a run's stage, a torch module, a results folder.
 
-``torch:RECIPE[@CHECKPOINT]`` · ``FILE.onnx`` · ``FILE.xml`` · ``FILE.om`` · ``openvino:FILE.onnx`` ·
+``torch:RECIPE[@CHECKPOINT]`` · ``torch:FILE.py:BUILD[@CHECKPOINT]`` ·
+``FILE.onnx`` · ``FILE.xml`` · ``FILE.om`` · ``openvino:FILE.onnx`` ·
 ``RUN#raw|rewritten|onnxruntime|openvino|compiled`` · a folder of results.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from graphopt.core.artefacts import Artefact
@@ -22,6 +25,7 @@ RUN_STAGES = {
     "openvino": "compiled/openvino/*.xml",
 }
 """Where a run keeps what can run here; ``compiled`` is the first compiled one that is there."""
+_MODULE = re.compile(r".+\.py:[^\W\d]\w*")
 _MODEL_SUFFIXES = (".onnx", ".ort", ".xml", ".om")
 
 
@@ -34,7 +38,9 @@ class Stage:
         kind: ``torch``, ``model``, ``openvino`` or ``results``.
         path: model file, checkpoint or results folder; None for a torch stage without checkpoint.
         recipe: of the model; None when unknown.
-        artefact: its sidecar; None when graphopt did not make the file.
+        artefact: its sidecar; None when graphopt did not make the file. A user's own module has none:
+            it takes over that of its export (``with_specs_of``).
+        module: ``FILE.py:BUILD`` of a user's own module; empty elsewhere.
     """
 
     label: str
@@ -42,6 +48,14 @@ class Stage:
     path: Path | None
     recipe: Recipe | None
     artefact: Artefact | None = None
+    module: str = ""
+
+    def with_specs_of(self, others: Sequence["Stage"]) -> "Stage":
+        """Return this stage; a user's own module gets inputs and outputs of its export in ``others``."""
+        if not self.module:
+            return self
+        known = next((item.artefact for item in others if item.artefact is not None), None)
+        return replace(self, artefact=known)
 
     def open(self, *, optimize: bool = False) -> Session:
         """Open a session.
@@ -52,6 +66,8 @@ class Stage:
         Raises:
             GraphoptError: the model cannot be loaded, or is a results folder.
         """
+        if self.module:
+            return _open_module(self)
         if self.kind == "torch":
             return _open_torch(self)
         assert self.path is not None
@@ -87,11 +103,12 @@ def parse_stage(text: str, *, recipe_name: str = "") -> Stage:
     prefix, _, rest = text.partition(":")
     if prefix == "torch" and rest:
         name, _, checkpoint = rest.partition("@")
-        recipe = find_recipe(name)
+        module = name if _MODULE.fullmatch(name) else ""
+        recipe = None if module else find_recipe(name)
         path = Path(checkpoint) if checkpoint else None
         if path is not None and not path.is_file():
             raise CheckpointError(f"the checkpoint {path} does not exist, or is not a file")
-        return Stage(label=text, kind="torch", path=path, recipe=recipe)
+        return Stage(label=text, kind="torch", path=path, recipe=recipe, module=module)
     if prefix == "openvino" and rest:
         return _file_stage(text, Path(rest), "openvino", given)
     if prefix == "fp16" and rest:
@@ -153,3 +170,16 @@ def _open_torch(stage: Stage) -> Session:
         raise UsageError(f"{stage.label}: name the checkpoint too: torch:{recipe.name}@FILE")
     module = recipe.needed_module(stage.label, stage.path)
     return TorchSession(module, recipe.inputs, recipe.outputs)
+
+
+def _open_module(stage: Stage) -> Session:
+    from graphopt.exporters.user_session import UserModuleSession
+
+    if stage.artefact is None:
+        raise UsageError(
+            f"{stage.label}: its inputs and outputs are those of its export; compare it with a model that "
+            "graphopt export module or graphopt apply wrote"
+        )
+    file, _, build = stage.module.rpartition(":")
+    specs = stage.artefact.inputs, stage.artefact.outputs
+    return UserModuleSession(Path(file), build, *specs, checkpoint=stage.path)

@@ -66,7 +66,8 @@ def _stages(texts: Sequence[str], recipe_name: str) -> list[Stage]:
         raise UsageError("validate compares at least two stages: graphopt validate A B")
     if len(set(texts)) < len(texts):
         raise UsageError("a stage is named twice; comparing it with itself says nothing")
-    return [parse_stage(text, recipe_name=recipe_name) for text in texts]
+    stages = [parse_stage(text, recipe_name=recipe_name) for text in texts]
+    return [stage.with_specs_of(stages) for stage in stages]
 
 
 def _stages_of_run(run: Path) -> list[str]:

@@ -31,7 +31,8 @@ def command(
     """Compare stage A, the reference, with the others; of a RUN, all its stages.
 
     A stage: FILE.onnx, FILE.xml, FILE.om, openvino:FILE.onnx, torch:RECIPE@CHECKPOINT,
-    RUN#raw, RUN#rewritten, RUN#compiled. Exits 1 when one differs.
+    torch:FILE.py:BUILD (your own network, beside its export), RUN#raw, RUN#rewritten,
+    RUN#compiled. Exits 1 when one differs.
     """
     from graphopt.cli.render import print_json, print_line, print_table
     from graphopt.recipes.validation import validate_stages
