@@ -1,6 +1,6 @@
-"""Write one 1-D operator as a 2-D one: ``[N, C, L]`` becomes ``[N, C, 1, L]``."""
+"""Write one 1-D operator as a 2-D one: ``[N, C, L]`` becomes ``[N, C, 1, L]``, or ``[N, C, L, 1]``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -18,8 +18,8 @@ from graphopt.surgery.shapes.shape_inference import Inferred
 from graphopt.surgery.versioned_builder import VersionedBuilder
 from graphopt.surgery.windows import pads_of
 
-AXIS = 2
-"""Where the new axis stands."""
+HEIGHT, WIDTH = 2, 3
+"""Where the new axis may stand: the length is the other one."""
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 POOLS = ("MaxPool", "AveragePool", "LpPool")
@@ -40,7 +40,7 @@ ELEMENTWISE = frozenset(
 Types = Mapping[ir.Value, Inferred]
 
 
-def why_not_lifted(model: ir.Model, node: ir.Node, types: Types) -> str | None:
+def why_not_lifted(model: ir.Model, node: ir.Node, types: Types, axis: int) -> str | None:
     """Return why a node cannot get one more axis (a clause), "" when it is of no such kind, or None."""
     if node.domain or has_attribute_references(node):
         return "an attribute comes from the caller of its function" if not node.domain else ""
@@ -62,7 +62,7 @@ def why_not_lifted(model: ir.Model, node: ir.Node, types: Types) -> str | None:
     if is_op(node, "Concat"):
         return None if all(v is not None and _has_rank_three(v, types) for v in node.inputs) else ""
     if node.op_type in ELEMENTWISE:
-        return None if all(_can_broadcast(value, types) for value in node.inputs) else ""
+        return None if all(_can_broadcast(value, types, axis) for value in node.inputs) else ""
     return ""
 
 
@@ -78,7 +78,11 @@ def data_inputs(node: ir.Node, types: Types) -> tuple[int, ...]:
 
 
 def add_axis_node(
-    new: VersionedBuilder, node: ir.Node, data: tuple[int, ...], lifted: dict[ir.Value, ir.Value]
+    new: VersionedBuilder,
+    node: ir.Node,
+    data: tuple[int, ...],
+    lifted: dict[ir.Value, ir.Value],
+    axis: int,
 ) -> tuple[ir.Value, ...]:
     """Write the 2-D form of ``node`` in front of it and return its outputs.
 
@@ -87,6 +91,7 @@ def add_axis_node(
         node: one for which ``why_not_lifted`` says None.
         data: what ``data_inputs`` says.
         lifted: 1-D value -> 2-D value; what enters the group is added.
+        axis: ``HEIGHT`` or ``WIDTH``, the new one.
     """
     inputs: list[ir.Value | None] = []
     for index, value in enumerate(node.inputs):
@@ -94,40 +99,43 @@ def add_axis_node(
             inputs.append(None)
         elif index in data:
             if value not in lifted:
-                lifted[value] = new.unsqueeze(value, [AXIS])
+                lifted[value] = new.unsqueeze(value, [axis])
             inputs.append(lifted[value])
         else:
-            inputs.append(_lifted_constant(new, node, index, value, lifted))
-    attributes = {name: _lifted_attribute(node, name) for name in node.attributes}
+            inputs.append(_lifted_constant(new, node, index, value, lifted, axis))
+    attributes = {name: _lifted_attribute(node, name, axis) for name in node.attributes}
     outputs = new.ops(node.op_type, *inputs, attributes=attributes, outputs=len(node.outputs))
     outputs[0].type = node.outputs[0].type
     return outputs
 
 
 def _lifted_constant(
-    new: VersionedBuilder, node: ir.Node, index: int, value: ir.Value, lifted: dict[ir.Value, ir.Value]
+    new: VersionedBuilder,
+    node: ir.Node,
+    index: int,
+    value: ir.Value,
+    lifted: dict[ir.Value, ir.Value],
+    axis: int,
 ) -> ir.Value:
     tensor = constant_tensor(value)
-    if tensor is None or not _needs_axis(node, index, tensor):
+    if tensor is None or not _needs_axis(node, index, tensor, axis):
         return value
     if value not in lifted:
         sizes = sizes_of(tensor)
         if is_op(node, "Pad"):
-            half = len(sizes_to := tensor.numpy().tolist()) // 2
-            grown = [*sizes_to[: half - 1], 0, sizes_to[half - 1], *sizes_to[half:-1], 0, sizes_to[-1]]
-            lifted[value] = new.integers(grown, "pads")
+            lifted[value] = new.integers(_both_ends(tensor.numpy().tolist(), 0, axis), "pads")
         else:
-            shape = [*sizes[:-1], 1, sizes[-1]]
+            shape = _with_axis(sizes, 1, axis)
             lifted[value] = new.constant(derive(tensor, _reshaped(shape), shape), "lifted")
     return lifted[value]
 
 
-def _needs_axis(node: ir.Node, index: int, tensor: ir.TensorProtocol) -> bool:
+def _needs_axis(node: ir.Node, index: int, tensor: ir.TensorProtocol, axis: int) -> bool:
     if is_op(node, *CONVOLUTIONS, "Pad"):
         return index == 1
     if is_op(node, *NORMS):
         return False
-    return len(sizes_of(tensor)) >= 2
+    return len(sizes_of(tensor)) >= (2 if axis == HEIGHT else 1)
 
 
 def _reshaped(shape: list[int]) -> Callable[[Array], Array]:
@@ -137,20 +145,28 @@ def _reshaped(shape: list[int]) -> Callable[[Array], Array]:
     return reshape
 
 
-def _lifted_attribute(node: ir.Node, name: str) -> Any:
+def _lifted_attribute(node: ir.Node, name: str, axis: int) -> Any:
     attribute = node.attributes[name]
     if name in ("kernel_shape", "strides", "dilations"):
-        return [1, *attribute.as_ints()]
+        return _with_axis(attribute.as_ints(), 1, axis)
     if name in ("output_padding", "output_shape"):
-        return [0 if name == "output_padding" else 1, *attribute.as_ints()]
+        return _with_axis(attribute.as_ints(), 0 if name == "output_padding" else 1, axis)
     if name == "pads":
-        pads = list(attribute.as_ints())
-        half = len(pads) // 2
-        return [*pads[: half - 1], 0, pads[half - 1], *pads[half:-1], 0, pads[-1]]
+        return _both_ends(attribute.as_ints(), 0, axis)
     if name == "axis" and is_op(node, "Concat"):
-        axis = attribute.as_int() % 3
-        return axis + 1 if axis >= AXIS else axis
+        joined = attribute.as_int() % 3
+        return joined + 1 if joined >= axis else joined
     return attribute
+
+
+def _with_axis(numbers: Sequence[int], item: int, axis: int) -> list[int]:
+    """Put ``item`` in for the new axis, where the last number is the length's."""
+    return [*numbers[:-1], item, numbers[-1]] if axis == HEIGHT else [*numbers, item]
+
+
+def _both_ends(pads: Sequence[int], item: int, axis: int) -> list[int]:
+    half = len(pads) // 2
+    return _with_axis(pads[:half], item, axis) + _with_axis(pads[half:], item, axis)
 
 
 def _why_no_pad(model: ir.Model, node: ir.Node) -> str | None:
@@ -169,7 +185,7 @@ def _is_1d_convolution(node: ir.Node) -> bool:
     return weight is not None and len(sizes_of(weight)) == 3
 
 
-def _can_broadcast(value: ir.Value | None, types: Types) -> bool:
+def _can_broadcast(value: ir.Value | None, types: Types, axis: int) -> bool:
     """Whether an element-wise operand broadcasts alike with one more axis."""
     if value is None:
         return True
@@ -177,4 +193,8 @@ def _can_broadcast(value: ir.Value | None, types: Types) -> bool:
     if tensor is not None:
         return len(sizes_of(tensor)) <= 3
     known = types.get(value)
-    return known is not None and known.shape is not None and len(known.shape) in (0, 1, 3)
+    return (
+        known is not None
+        and known.shape is not None
+        and len(known.shape) in ((0, 1, 3) if axis == HEIGHT else (0, 3))
+    )

@@ -16,19 +16,20 @@ class Region:
     data: tuple[tuple[int, ...], ...]
 
 
-def regions_of(model: ir.Model, types: Types) -> tuple[list[Region], dict[ir.Node, str]]:
+def regions_of(model: ir.Model, types: Types, axis: int) -> tuple[list[Region], dict[ir.Node, str]]:
     """Return the groups, and of the nodes that look right but cannot be lifted why not.
 
     Args:
         model: is not changed.
         types: of all its values.
+        axis: the new one.
     """
     regions: list[Region] = []
     refused: dict[ir.Node, str] = {}
     for graph in graphs_of(model):
         members: dict[ir.Node, None] = {}
         for node in graph:
-            reason = why_not_lifted(model, node, types)
+            reason = why_not_lifted(model, node, types, axis)
             if reason is None:
                 members[node] = None
             elif reason:

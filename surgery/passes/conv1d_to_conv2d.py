@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import onnx_ir as ir
 
 from graphopt.surgery.graph_edits import remove_dead, remove_unread, take_over
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import is_op, nodes_of
-from graphopt.surgery.lifting.lifted_node import AXIS, CONVOLUTIONS, add_axis_node
+from graphopt.surgery.lifting.lifted_node import CONVOLUTIONS, HEIGHT, WIDTH, add_axis_node
 from graphopt.surgery.lifting.lifted_region import Region, regions_of
 from graphopt.surgery.shapes.shape_inference import infer_types
 from graphopt.surgery.versioned_builder import VersionedBuilder
@@ -31,17 +31,26 @@ class Conv1dToConv2d(GraphPass):
     After: ``x -> Unsqueeze -> Conv2d(1xk) -> BatchNormalization -> Relu -> Conv2d(1xk) -> Squeeze -> y``;
     pools, pads, element-wise operators, joins between convolutions come along.
     Seen in: speech_encoder, spectrogram_net.
-    Known as: conv1d-to-conv2d (13), KnowledgeConv1d2Conv2d.
+    Known as: conv1d-to-conv2d (13), KnowledgeConv1d2Conv2d, KnowledgeTransposeLargeInputConv.
+
+    Attributes:
+        length: what the length becomes; Ascend's convolutions take a width of at most 4096, so ``height``
+            is for long signals.
     """
 
     name: ClassVar[str] = "conv1d_to_conv2d"
+    length: Literal["width", "height"] = "width"
+
+    @property
+    def _axis(self) -> int:
+        return HEIGHT if self.length == "width" else WIDTH
 
     def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
         """Yield each group of nodes with a 1-D convolution; see ``GraphPass.sites``."""
         if not any(True for _ in nodes_of(model, *CONVOLUTIONS)):
             return
         types = infer_types(model)
-        regions, refused = regions_of(model, types)
+        regions, refused = regions_of(model, types, self._axis)
         for region in regions:
             convolutions = [node for node in region.nodes if is_op(node, *CONVOLUTIONS)]
             if convolutions:
@@ -60,13 +69,13 @@ class Conv1dToConv2d(GraphPass):
         for node, data in zip(site.region.nodes, site.region.data, strict=True):
             new = VersionedBuilder(model, node)
             old_inputs.extend(value for value in node.inputs if value is not None)
-            made = add_axis_node(new, node, data, lifted)
+            made = add_axis_node(new, node, data, lifted, self._axis)
             lifted.update(zip(node.outputs, made, strict=True))
         for node in site.region.nodes:
             for old in node.outputs:
                 if old.is_graph_output() or any(user not in inside for user, _ in old.uses()):
                     new = VersionedBuilder(model, node, old.name or "")
-                    _take_over_outside(new.squeeze(lifted[old], [AXIS]), old, inside)
+                    _take_over_outside(new.squeeze(lifted[old], [self._axis]), old, inside)
         remove_dead(model, list(reversed(site.region.nodes)))
         remove_unread(model, old_inputs)
 

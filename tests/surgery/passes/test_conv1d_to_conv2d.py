@@ -38,8 +38,9 @@ def test_a_chain_is_lifted_once(rewrite: Rewrite, opset: int) -> None:
     result.assert_same(rtol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(16))
-def test_any_chain_keeps_its_numbers(rewrite: Rewrite, seed: int) -> None:
+@pytest.mark.parametrize("length", ["width", "height"])
+@pytest.mark.parametrize("seed", range(12))
+def test_any_chain_keeps_its_numbers(rewrite: Rewrite, seed: int, length: Any) -> None:
     rng = random.Random(seed)
     steps = [
         "Conv <pads = [1,1]> ({0}, k, s4)",
@@ -66,10 +67,21 @@ def test_any_chain_keeps_its_numbers(rewrite: Rewrite, seed: int) -> None:
     constants = """<float two = {2}, float[1] row = {0.5}, float[4,1] column = {1,2,3,4},
         int64[6] p = {0,0,1,0,0,2}, float low = {-1}, float high = {1}, float[4] s4 = {1,2,0.5,1}> {"""
     model = text(" ".join(lines), "float[4,4,3] k, float[4,2,3] g").replace("{ h0", constants + " h0", 1)
-    result = rewrite(model, Conv1dToConv2d(), ("k", "g"))
+    result = rewrite(model, Conv1dToConv2d(length=length), ("k", "g"))
     assert result.ops.count("Unsqueeze") == 1
     assert result.ops.count("Squeeze") == 1
     result.assert_same(rtol=1e-5)
+
+
+def test_a_row_at_run_time_stays_outside_when_the_length_becomes_the_height(rewrite: Rewrite) -> None:
+    body = "c = Conv (x, k) d = Add (c, row) y = Relu (d)"
+    model = text(body, "float[6,4,3] k, float[21] row")
+    wide = rewrite(model, Conv1dToConv2d(), ("k",))
+    assert wide.ops[-1] == "Squeeze"
+    wide.assert_same(rtol=1e-6)
+    high = rewrite(model, Conv1dToConv2d(length="height"), ("k",))
+    assert [op for op in high.ops if op != "Constant"] == ["Unsqueeze", "Conv", "Squeeze", "Add", "Relu"]
+    high.assert_same(rtol=1e-6)
 
 
 def test_values_that_leave_the_group_are_squeezed_and_those_that_enter_lifted(rewrite: Rewrite) -> None:
