@@ -96,7 +96,7 @@ def _halves(window: Window, axis: int) -> tuple[Window, Window]:
     ones, zeros = [1] * window.rank, [0] * window.rank
     apart = _apart(taps, stride) if not (window.begins[axis] or window.ends[axis]) else 1
     kernel, strides, begins, ends = (list(ones), list(ones), list(zeros), list(zeros))
-    kernel[axis] = apart if apart > 1 else (taps + 1) // 2 + (taps > 2 and taps % 2 == 0)
+    kernel[axis] = apart if apart > 1 else taps // 2 + 1  # of two taps both, which leaves the other axes
     strides[axis] = apart
     # The padding stays with the first pool: its own padding must be smaller than its kernel, so it is
     # shared where it is larger; what the second pads is minus infinity too.

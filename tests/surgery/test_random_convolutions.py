@@ -17,7 +17,8 @@ from graphopt.surgery.engine.running import run_pass
 
 CHANNELS = 4
 PASSES: list[tuple[str, dict[str, Any]]] = [
-    ("clip_bounds", {}), ("conv1d_to_conv2d", {}), ("conv1d_to_conv2d", {"length": "height"}), ("fold_constants", {}), ("fold_normalization", {}),
+    ("clip_bounds", {}), ("conv1d_to_conv2d", {}), ("conv1d_to_conv2d", {"length": "height"}),
+    ("fold_constants", {}), ("fold_normalization", {}),
     ("fold_normalization", {"pad": True}), ("fuse_affine", {}), ("fuse_batchnorm", {}),
     ("global_pool_to_reduce", {}), ("normalize_resize", {}), ("normalize_resize", {"give": "sizes"}),
     ("pad_into_conv", {}), ("pool3d_to_pool2d", {}), ("prelu_slope", {}),

@@ -50,6 +50,14 @@ def test_windows_that_do_not_overlap_are_split_without_overlap(rewrite: Rewrite)
     result.assert_same()
 
 
+def test_the_smallest_windows_are_split_by_axes(rewrite: Rewrite) -> None:
+    result = rewrite(
+        text("y = MaxPool <kernel_shape = [2,2], pads = [1,0,0,1]> (x)"), SplitMaxpool(max_area=2)
+    )
+    assert result.applied == ("kernel [2, 2] -> [2, 1] and [1, 2]",)
+    result.assert_same()
+
+
 def test_unknown_sizes(rewrite: Rewrite) -> None:
     body = "y = MaxPool <kernel_shape = [1,6], pads = [0,5,0,5]> (x)"
     result = rewrite(text(body, x="n,3,h,w"), SplitMaxpool(max_side=3), compare=False)
