@@ -3,7 +3,7 @@
 Besides numpy it needs ``acl`` (pyACL, part of CANN) for an ``.om`` or ``onnxruntime`` for an
 ``.onnx``. Start it inside the bundle's folder::
 
-    python3 device_runner.py [--check] [--device 0] [--limit N] [--backend acl|onnxruntime]
+    python3 device_runner.py [--check] [--device 0] [--limit N] [--backend acl|onnxruntime] [-o DIR]
 
 It runs the golden inputs and compares the outputs with those recorded from PyTorch, then runs
 every prepared input and writes ``results/<stem>_<k>.bin``, as ais_bench does, with
@@ -713,10 +713,11 @@ def check_golden(model: BoundModel, bundle: Bundle, tolerance: Dict[str, float])
                 reason = ""
         passed = passed and not reason
         print(
-            "{:4} {}: {} samples, max abs error {:.3g}, {:.3g} of the bound{}{}".format(
+            "{:4} {}: {} sample{}, max abs error {:.3g}, {:.3g} of the bound{}{}".format(
                 "FAIL" if reason else "ok",
                 spec["name"],
                 count,
+                "" if count == 1 else "s",
                 worst,
                 margin,
                 classes,
@@ -892,7 +893,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="run only the first N prepared inputs")
     parser.add_argument("--check", action="store_true", help="only compare with the golden outputs")
     parser.add_argument("--inputs", help="index.json of prepared inputs, instead of the bundle's own")
-    parser.add_argument("--output", help="folder of the results (default: results in the bundle)")
+    parser.add_argument("-o", "--output", help="folder of the results (default: results in the bundle)")
     parser.add_argument("--force", action="store_true", help="replace an older folder of results")
     return parser
 
@@ -903,7 +904,7 @@ def _run(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle)
     target = options.output or os.path.join(options.bundle, "results")
     if not options.check and os.path.exists(target) and not options.force:
-        raise RunnerError("{} exists; use --force to replace it, or --output".format(target))
+        raise RunnerError("{} exists; use --force to replace it, or -o for another place".format(target))
     backend = options.backend or _default_backend(bundle)
     path, digest = bundle.model_file(backend)
     print("{}: {} with {}, batch {}".format(bundle.name, os.path.basename(path), backend, bundle.batch))
@@ -977,8 +978,14 @@ def _run_samples(
     write_json(target.rstrip("/") + "_summary.json", timing)
     compute = timing["NPU_compute_time"]
     print(
-        "{} samples into {}: mean {:.3f} ms, median {:.3f} ms per batch of {}, {:.1f} samples/s".format(
-            len(samples), target, compute["mean"], compute["median"], bundle.batch, timing["throughput"]
+        "{} sample{} into {}: mean {:.3f} ms, median {:.3f} ms per batch of {}, {:.1f} samples/s".format(
+            len(samples),
+            "" if len(samples) == 1 else "s",
+            target,
+            compute["mean"],
+            compute["median"],
+            bundle.batch,
+            timing["throughput"],
         )
     )
     return 0

@@ -7,6 +7,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.core.words import counted
 from graphopt.surgery.graph_edits import fresh_name, remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import graphs_of
@@ -43,7 +44,8 @@ class PinOutputs(GraphPass):
             raise UsageError("pin_outputs needs names: pin_outputs:names=TENSOR+TENSOR")
         if self.rename and len(self.rename) != len(self.names):
             raise UsageError(
-                f"pin_outputs: {len(self.rename)} new names for {len(self.names)} outputs; give one each"
+                f"pin_outputs: {counted(len(self.rename), 'new name')} for "
+                f"{counted(len(self.names), 'output')}; give one each"
             )
         for listed in (self.names, self.rename):
             if len(set(listed)) != len(listed):

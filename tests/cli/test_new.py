@@ -60,7 +60,7 @@ def test_a_pass_from_nothing_to_a_proven_model(call: Call, tmp_path: Path) -> No
     why, apply = commands(out)
     code, said, _ = call(*why)
     assert code == 0
-    assert "it applies at 1 of 1 candidates" in said
+    assert "it applies at 1 of 1 candidate\n" in said
     code, _, err = call(*apply)
     assert code == 2
     assert "NotImplementedError: write rewrite() of drop_one" in err

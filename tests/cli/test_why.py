@@ -57,7 +57,7 @@ def test_a_node_it_never_looks_at(call: Call) -> None:
 def test_all_candidates_and_none(call: Call) -> None:
     code, out, _ = call("remove_pad", "m.onnx")
     assert code == 0
-    assert "it applies at 1 of 1 candidates" in out
+    assert "it applies at 1 of 1 candidate\n" in out
     code, out, _ = call("remove_pad", "m.onnx", "--after", "remove_pad")
     assert code == 1
     assert "it applies at 0 of 0 candidates" in out

@@ -31,7 +31,7 @@ def test_images_are_read_once_each_and_in_order(small: Any, finished: Path) -> N
 
 def test_images_that_cannot_be_read(small: Any, finished: Path, tmp_path: Path) -> None:
     model = str(finished / "raw.onnx")
-    with pytest.raises(DatasetError, match=r"1 images do not exist, first .*none\.png"):
+    with pytest.raises(DatasetError, match=r"1 image missing, first .*none\.png"):
         read_images(model, [tmp_path / "none.png"], recipe_name="small")
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(DatasetError, match=r"text\.png cannot be decoded"):

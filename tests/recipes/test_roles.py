@@ -89,7 +89,7 @@ def test_a_recipe_knows_the_roles_too(model: Path, small: Any, monkeypatch: pyte
     [
         ("lables", "detection:dets,labels", "no tensor or role 'lables'; did you mean labels"),
         ("box", "detection:dets", "no tensor 'box'; did you mean boxes"),
-        ("dets", "detection:dets", "names 1 roles"),
+        ("dets", "detection:dets", "names 1 role "),
         ("dets", "detection:dets=bxes", "no tensor 'bxes'; did you mean boxes"),
     ],
 )

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from graphopt.cli.render import print_json, print_line, print_table, size_text
+from graphopt.core.words import counted
 
 if TYPE_CHECKING:
     from graphopt.surgery import RewriteReport
@@ -46,7 +47,9 @@ def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> No
             for item in verified.comparisons
         ]
         heads = ["output", "verdict", ">max abs", ">max rel", ">cosine", ">error/allowed", "detail"]
-        print_table(f"before and after, on {verified.samples} inputs ({verified.kind})", heads, rows)
+        print_table(
+            f"before and after, on {counted(verified.samples, 'input')} ({verified.kind})", heads, rows
+        )
     print_line(f"verification: {verified.status.value}{f' ({verified.reason})' if verified.reason else ''}")
     if report.dropped:
         print_line(f"left out, because it changed the numbers: {', '.join(report.dropped)}")

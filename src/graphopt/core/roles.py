@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import UsageError
+from graphopt.core.words import counted
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "attributes": ("attributes",),
@@ -41,9 +42,9 @@ class Roles:
         tensors = self.tensors or tuple(outputs)
         if len(tensors) != len(self.names):
             raise UsageError(
-                f"--as names {len(self.names)} roles ({', '.join(self.names)}) for {len(tensors)} outputs "
-                f"({', '.join(tensors)}); give one each, or say which is which: "
-                f"{self.kind}:{self.names[0]}={tensors[0] if tensors else 'TENSOR'}"
+                f"--as names {counted(len(self.names), 'role')} ({', '.join(self.names)}) for "
+                f"{counted(len(tensors), 'output')} ({', '.join(tensors)}); give one each, or say which is "
+                f"which: {self.kind}:{self.names[0]}={tensors[0] if tensors else 'TENSOR'}"
             )
         return dict(zip(tensors, self.names, strict=True))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from graphopt.core.errors import MissingBackendError
 from graphopt.core.files import output_errors, write_json, write_text
 from graphopt.core.optional import require
+from graphopt.core.words import counted
 from graphopt.recipes.pipeline_report import PipelineReport
 from graphopt.recipes.scoring import Scored, Scorer
 from graphopt.runtime.pictures import percent
@@ -188,7 +189,7 @@ def _picture(picture: "Image.Image") -> str:
 def _verification(content: dict[str, Any]) -> str:
     reason = f", {content['reason']}" if content["reason"] else ""
     error = f", largest error {content['max_abs']:.2e}" if content["max_abs"] is not None else ""
-    return f"{content['status']} on {content['samples']} inputs ({content['kind']}){error}{reason}"
+    return f"{content['status']} on {counted(content['samples'], 'input')} ({content['kind']}){error}{reason}"
 
 
 def _operators(rewrite: dict[str, Any]) -> list[dict[str, Any]]:

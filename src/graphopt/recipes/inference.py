@@ -10,6 +10,7 @@ from graphopt.core.errors import DatasetError, UsageError
 from graphopt.core.files import check_output, output_errors, sha256_of
 from graphopt.core.samples import structured_feeds
 from graphopt.core.tensors import TensorSpec
+from graphopt.core.words import counted
 from graphopt.recipes.batches import batch_model
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.stages import Stage, parse_stage
@@ -69,7 +70,7 @@ def read_images(
     task, steps = recipe.needed_task("reading outputs"), recipe.needed_steps("running images")
     missing = [str(path) for path in images if not path.is_file()]
     if missing:
-        raise DatasetError(f"{len(missing)} images do not exist, first {missing[0]}")
+        raise DatasetError(f"{counted(len(missing), 'image')} missing, first {missing[0]}")
     samples = [Image(name=str(path), path=path) for path in dict.fromkeys(images)]
     drawings = _drawings(samples, pictures, force=force) if pictures is not None else {}
     with stage.open(optimize=True) as session:

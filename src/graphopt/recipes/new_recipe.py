@@ -10,6 +10,7 @@ from graphopt.core.files import check_output, output_errors, write_text
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
 from graphopt.core.project_file import PROJECT_FILE
 from graphopt.core.tensors import Dim, TensorSpec
+from graphopt.core.words import counted
 from graphopt.surgery import GraphPass, PassStep, RewriteReport, Verify, find_pass, parse_steps, rewrite_file
 from graphopt.surgery.presets import PRESETS
 from graphopt.surgery.scaffold.new_pass import add_to_project, check_name
@@ -127,7 +128,7 @@ def _in_turn(model: Path) -> list[tuple[PassStep, str]]:
 
 def _said(report: RewriteReport, index: int) -> str:
     applied = report.passes[index].applied
-    return f"{_times(len(applied))}, first {applied[0].node}: {applied[0].what}"
+    return f"{counted(len(applied), 'place')}, first {applied[0].node}: {applied[0].what}"
 
 
 def _others(model: Path, say: Callable[[str], None]) -> list[tuple[str, str]]:
@@ -149,12 +150,8 @@ def _others(model: Path, say: Callable[[str], None]) -> list[tuple[str, str]]:
         except GraphoptError:  # it needs options, or another kind of model
             continue
         if sites:
-            found.append((name, f"{_times(len(sites))}, first: {sites[0].what}"))
+            found.append((name, f"{counted(len(sites), 'place')}, first: {sites[0].what}"))
     return found
-
-
-def _times(count: int) -> str:
-    return "1 place" if count == 1 else f"{count} places"
 
 
 def _lines(

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from graphopt.core.words import counted
+
 PIPELINE_REPORT_VERSION = 1
 
 
@@ -69,7 +71,7 @@ class BatchCheck:
             verdict = f"same predictions but for {self.flips} decisions on the edge"
         error = "" if self.max_error is None else f", largest difference {self.max_error:.3g}"
         return (
-            f"batch {self.batch}: {verdict} as the rewritten model on {self.images} images "
+            f"batch {self.batch}: {verdict} as the rewritten model on {counted(self.images, 'image')} "
             f"(last batch {self.images % self.batch or self.batch} of {self.batch}){error}"
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from graphopt.core.errors import DatasetError, UsageError
 from graphopt.core.samples import structured_feeds
 from graphopt.core.tensors import Array, TensorSpec
+from graphopt.core.words import counted
 from graphopt.recipes.recipe import Recipe
 
 DEFAULT_COUNT = 8
@@ -62,7 +63,7 @@ def feeds_for(
             f"inputs {', '.join(integers)} are not floats and cannot be made up: give --data FILE.npz"
         )
     samples = tuple(structured_feeds(inputs, seed=seed) for seed in range(min(count, _SEEDED_COUNT)))
-    return Feeds(samples=samples, kind=f"{len(samples)} seeded structured inputs")
+    return Feeds(samples=samples, kind=f"{counted(len(samples), 'seeded structured input')}")
 
 
 def _from_data_set(folder: Path, recipe: Recipe, count: int) -> Feeds:
@@ -73,7 +74,7 @@ def _from_data_set(folder: Path, recipe: Recipe, count: int) -> Feeds:
     name = recipe.inputs[0].name
     chosen = list(islice(dataset, count))
     samples = tuple({name: preprocess(sample.path, steps)[np.newaxis]} for sample in chosen)
-    return Feeds(samples=samples, kind=f"{len(samples)} images of {folder.name}")
+    return Feeds(samples=samples, kind=f"{counted(len(samples), 'image')} of {folder.name}")
 
 
 def _from_npz(path: Path, inputs: tuple[TensorSpec, ...], count: int) -> Feeds:
@@ -92,10 +93,11 @@ def _from_npz(path: Path, inputs: tuple[TensorSpec, ...], count: int) -> Feeds:
         {spec.name: arrays[spec.name][i * step : (i + 1) * step] for spec in inputs}
         for i in range(min(total, count))
     )
+    things = "sample" if total == 1 else "samples"
     of_all = str(total) if total == len(samples) else f"{len(samples)} of {total}"
     if not samples:
         raise UsageError(f"{path} holds fewer samples than the model's batch of {step}")
-    return _checked(Feeds(samples=samples, kind=f"{of_all} samples of {path.name}"), inputs)
+    return _checked(Feeds(samples=samples, kind=f"{of_all} {things} of {path.name}"), inputs)
 
 
 def _from_golden(path: Path, inputs: tuple[TensorSpec, ...], count: int) -> Feeds:

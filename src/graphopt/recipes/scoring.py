@@ -16,6 +16,7 @@ from graphopt.core.mapped import blocks
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
 from graphopt.core.session import Session
 from graphopt.core.tensors import Array
+from graphopt.core.words import counted
 from graphopt.recipes.compilation import in_order
 from graphopt.recipes.inference import named_results
 from graphopt.recipes.pipeline_report import BatchCheck, StageRow
@@ -134,7 +135,7 @@ class Scorer:
     def sample_kind(self) -> str:
         """What the inputs are, in words."""
         if self._dataset is not None and self.data is not None:
-            return f"{len(self._dataset)} images of {self.data.name}"
+            return f"{counted(len(self._dataset), 'image')} of {self.data.name}"
         return self._feeds.kind if self._feeds else ""
 
     @property
@@ -268,7 +269,7 @@ def _first(predictions: Predictions | None, names: tuple[str, ...]) -> Predictio
     place = {name: i for i, name in enumerate(predictions.names)}
     missing = [name for name in names if name not in place]
     if missing:
-        raise DatasetError(f"{len(missing)} samples have no prediction, first {missing[:3]}")
+        raise DatasetError(f"no prediction for {counted(len(missing), 'sample')}, first {missing[:3]}")
     numbers = [place[name] for name in names]
     start = numbers[0] if numbers else 0
     together = numbers == list(range(start, start + len(numbers)))

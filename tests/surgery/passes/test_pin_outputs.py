@@ -90,7 +90,7 @@ def test_the_engine_is_told_which_output_is_which(model_of: Build) -> None:
         (("x",), (), "'x' is an input or a constant"),
         (("boxes", "box:0"), (), "are the same tensor"),
         (("boxes", "boxes"), (), "given twice"),
-        (("boxes",), ("a", "b"), "2 new names for 1 outputs"),
+        (("boxes",), ("a", "b"), "2 new names for 1 output;"),
         (("boxes",), ("x",), "that of an input"),
         ((), (), "needs names"),
     ],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from graphopt.cli.options import data_option, force_option, json_option
+from graphopt.core.words import counted
 
 if TYPE_CHECKING:
     from graphopt.surgery.concatenation import Concatenation
@@ -58,7 +59,7 @@ def _show(made: "Concatenation") -> None:
 
     artefact, verdict = made.artefact, made.verification
     size = size_text(artefact.path.stat().st_size)
-    print_line(f"{artefact.path}: {made.nodes} nodes, {size}, sha256 {artefact.sha256[:12]}")
+    print_line(f"{artefact.path}: {counted(made.nodes, 'node')}, {size}, sha256 {artefact.sha256[:12]}")
     rows = [
         [side, spec.name, spec.shape_text, spec.dtype, spec.role]
         for side, specs in (("input", artefact.inputs), ("output", artefact.outputs))
@@ -71,5 +72,5 @@ def _show(made: "Concatenation") -> None:
     for model, names in made.renamed.items():
         shown = ", ".join(f"{old} -> {new}" for old, new in list(names.items())[:_RENAMED_SHOWN])
         print_line(f"renamed in {model}: {shown}{', ...' if len(names) > _RENAMED_SHOWN else ''}")
-    how = f"on {verdict.samples} inputs ({verdict.kind})" if verdict.samples else verdict.reason
+    how = f"on {counted(verdict.samples, 'input')} ({verdict.kind})" if verdict.samples else verdict.reason
     print_line(f"the whole against its parts: {verdict.status.value}, {how}")

@@ -13,6 +13,7 @@ from graphopt.cli.options import (
     output_option,
     recipe_option,
 )
+from graphopt.core.words import counted
 
 
 @click.command("evaluate", short_help="Metric of a model or of device results.")
@@ -69,7 +70,7 @@ def command(
         print_json("evaluate", {"ok": True, "what": what, "data": data, **score.to_json()})
         return
     rows = [[name, f"{value:.6f}"] for name, value in score.figures.items()]
-    print_table(f"{what} on {score.samples} images of {data.name}", ["figure", ">value"], rows)
+    print_table(f"{what} on {counted(score.samples, 'image')} of {data.name}", ["figure", ">value"], rows)
     details = score.details.get("rows", [])
     if details:
         heads = list(details[0])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from graphopt.cli.options import beside, data_option, force_option, json_option, output_option
+from graphopt.core.words import counted
 
 if TYPE_CHECKING:
     from graphopt.surgery.extraction import Extraction
@@ -90,5 +91,7 @@ def _show(found: "Extraction") -> None:
     if found.verification is not None:
         verdict = found.verification
         print_line(f"{found.values}: what enters the part, for --data")
-        how = f"on {verdict.samples} samples ({verdict.kind})" if verdict.samples else verdict.reason
+        how = (
+            f"on {counted(verdict.samples, 'sample')} ({verdict.kind})" if verdict.samples else verdict.reason
+        )
         print_line(f"part against whole: {verdict.status.value}, {how}")

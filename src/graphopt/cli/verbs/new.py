@@ -6,6 +6,7 @@ import click
 
 from graphopt.cli.options import force_option, json_option
 from graphopt.cli.project import plugin_option
+from graphopt.core.words import counted
 
 
 @click.group("new", short_help="Begin a pass or a recipe of your own.")
@@ -97,7 +98,7 @@ def new_pass_command(
         return
     for path in made.files:
         print_line(str(path))
-    print_line(f"the fixture has {made.fixture_nodes} nodes")
+    print_line(f"the fixture has {counted(made.fixture_nodes, 'node')}")
     for note in made.notes:
         print_line(f"note: {note}")
     method = "edit" if style == "graphsurgeon" else "rewrite"

@@ -13,6 +13,7 @@ from graphopt.cli.options import (
     limit_option,
     output_option,
 )
+from graphopt.core.words import counted
 
 
 @click.command("prepare", short_help="Inputs as files for the device tools.")
@@ -45,7 +46,7 @@ def command(
     if as_json:
         print_json("prepare", {"ok": True, **prepared.to_json()})
         return
-    print_line(f"{prepared.samples} inputs in {prepared.inputs}")
+    print_line(f"{counted(prepared.samples, 'input')} in {prepared.inputs}")
     print_line(f"list for benchmark: {prepared.info}")
     inputs = shlex.quote(str(prepared.inputs))
     print_line(f"on the device: python3 -m ais_bench --model MODEL.om --input {inputs} --output results")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from graphopt.cli.options import json_option
+from graphopt.core.words import counted
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -92,7 +93,7 @@ def _all(load: "Callable[[], ir.Model]", item: "Pass", info: "PassInfo", as_json
         print_json("why", {"ok": count > 0, "pass": info.name, "before": info.before, "candidates": content})
         return 0 if count else 1
     print_line(f"{info.name} looks for: {_before(info)}")
-    print_line(f"it applies at {count} of {len(places)} candidates\n")
+    print_line(f"it applies at {count} of {counted(len(places), 'candidate')}\n")
     rows = [[p.op_type, p.node, "applies" if p.applies else "declined", p.reason] for p in places[:_SHOWN]]
     if rows:
         print_table("", ["operator", "node", "verdict", "reason"], rows)

@@ -1,0 +1,11 @@
+"""Numbers in sentences."""
+
+
+def counted(number: int, thing: str) -> str:
+    """Return ``1 image`` or ``7 images``.
+
+    Args:
+        number: how many there are.
+        thing: one of them; an ``s`` makes it several.
+    """
+    return f"{number:d} {thing}" if number == 1 else f"{number:d} {thing}s"
