@@ -190,6 +190,13 @@ def test_run_says_the_share_of_each_class_and_draws_it(project: Path, colours: A
     read_images(model, images, recipe_name="colours", pictures=seen, force=True)
 
 
+def test_a_broken_mask_is_found_before_anything_runs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "data/VOCdevkit/VOC2012/SegmentationClass/2010_000004.png").write_bytes(b"\x89PNG")
+    monkeypatch.setattr("graphopt.recipes.inference.predict", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(DatasetError, match=r"2010_000004\.png cannot be decoded"):
+        evaluate(str(project / "raw.onnx"), project / "data", recipe_name="colours")
+
+
 def test_pictures_never_take_the_place_of_images(project: Path, tmp_path: Path) -> None:
     one, other = tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"
     for path in (one, other):
@@ -197,6 +204,8 @@ def test_pictures_never_take_the_place_of_images(project: Path, tmp_path: Path) 
         Image.new("RGB", (5, 7)).save(path)
     with pytest.raises(UsageError, match="same name"):
         read_images(str(project / "raw.onnx"), [one, other], recipe_name="colours", pictures=tmp_path)
+    with pytest.raises(UsageError, match="is a file; --pictures takes a folder"):
+        read_images(str(project / "raw.onnx"), [one], recipe_name="colours", pictures=project / "raw.onnx")
     with pytest.raises(OutputError, match="is the input"):
         read_images(str(project / "raw.onnx"), [one], recipe_name="colours", pictures=one.parent, force=True)
 

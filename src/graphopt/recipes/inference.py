@@ -91,6 +91,8 @@ def _drawings(samples: Sequence[Image], folder: Path, *, force: bool) -> dict[st
     places = {sample.name: folder / f"{sample.path.stem}.png" for sample in samples}
     if len(set(places.values())) < len(places):
         raise UsageError("two images have the same name; their pictures would overwrite each other")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; --pictures takes a folder")
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     inputs = tuple(sample.path for sample in samples)
