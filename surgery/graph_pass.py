@@ -66,6 +66,9 @@ class Pass:
     tolerance: ClassVar[Tolerance] = FLOAT32_REORDERED
     """How far outputs may move; APPROXIMATE passes state their own."""
 
+    casts_outputs: ClassVar[bool] = False
+    """Whether outputs may get another dtype; then their numbers are compared in the source's dtype."""
+
     def output_names(self, model: ir.Model) -> Mapping[str, str] | None:
         """Say which outputs the model has after this pass; asked before the pass changes it.
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.surgery.graph_queries import constant_tensor, has_attribute_references, input_of
+from graphopt.surgery.graph_edits import remove_dead, take_over
+from graphopt.surgery.graph_queries import constant_tensor, has_attribute_references, input_of, is_op
 from graphopt.surgery.integer_ranges import IntegerRanges, Interval
+from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.shapes.shape_inference import Inferred
 
+_INT32, _INT64 = ir.DataType.INT32, ir.DataType.INT64
 LIMITS: Interval = (-(2**31), 2**31 - 1)
 
 _ARITHMETIC: dict[str, tuple[int, ...] | None] = {
@@ -48,6 +51,11 @@ class Region:
     ready: frozenset[ir.Value] = frozenset()
 
     @property
+    def computes(self) -> bool:
+        """Whether it does more than to pass numbers on."""
+        return any(node.op_type in _ARITHMETIC for node in self.nodes)
+
+    @property
     def why_not(self) -> str:
         """Why it is not worth it (a clause); empty when it is."""
         casts = len(self.entries) + len(self.exits)
@@ -65,6 +73,66 @@ def narrow_inputs(node: ir.Node) -> Iterator[int]:
     for index in range(len(node.inputs)) if chosen is None else chosen:
         if input_of(node, index) is not None:
             yield index
+
+
+def narrow(model: ir.Model, region: Region, narrowed: dict[ir.Value, ir.Value] | None = None) -> None:
+    """Write a region anew in int32, with Casts where int64 comes in or is wanted.
+
+    Args:
+        model: changed in place.
+        region: from ``Narrowing.regions``.
+        narrowed: int64 tensor -> the same in int32, as far as there are any.
+    """
+    new = dict(narrowed or {})
+    for node in region.nodes:
+        _write(model, node, region, new)
+    for node in region.nodes:
+        builder = NodeBuilder(model, node)
+        for old in node.outputs:
+            if old not in new:
+                continue
+            for user, index in tuple(old.uses()):
+                if takes_int32(user, index):
+                    user.replace_input_with(index, new[old])
+            if old in region.exits:
+                back = builder.op("Cast", new[old], attributes={"to": _INT64.value})
+                back.type = ir.TensorType(_INT64)
+                take_over(back, old)
+    remove_dead(model, reversed(region.nodes))
+
+
+def _write(model: ir.Model, node: ir.Node, region: Region, new: dict[ir.Value, ir.Value]) -> None:
+    builder = NodeBuilder(model, node)
+    inputs = list(node.inputs)
+    for index in narrow_inputs(node):
+        value = inputs[index]
+        if value is not None:
+            inputs[index] = _entry(builder, value, new)
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    if is_op(node, "Cast"):
+        source = input_of(node, 0)
+        if source is not None and source in region.ready:
+            new[node.outputs[0]] = source
+            return
+        attributes["to"] = _INT32.value
+    made = builder.ops(node.op_type, *inputs, attributes=attributes, outputs=len(node.outputs))
+    for old, value in zip(node.outputs, made, strict=True):
+        if old in region.wide:
+            value.type = ir.TensorType(_INT32)
+            new[old] = value
+        else:  # a comparison
+            take_over(value, old)
+
+
+def _entry(builder: NodeBuilder, value: ir.Value, new: dict[ir.Value, ir.Value]) -> ir.Value:
+    if value not in new:
+        tensor = constant_tensor(value)
+        if tensor is not None:
+            return builder.constant(ir.Tensor(tensor.numpy().astype(np.int32)), "int32")
+        made = builder.op("Cast", value, attributes={"to": _INT32.value})
+        made.type = ir.TensorType(_INT32)
+        new[value] = made
+    return new[value]
 
 
 class Narrowing:
@@ -92,12 +160,8 @@ class Narrowing:
                     self.refused[node] = reason
 
     def regions(self) -> list[Region]:
-        """Return the regions in which something is computed, with what enters and leaves them."""
-        found = [
-            region
-            for region in dict.fromkeys(map(self._final, self._around.values()))
-            if any(node.op_type in _ARITHMETIC for node in region.nodes)
-        ]
+        """Return the regions, with what enters and leaves them."""
+        found = list(dict.fromkeys(map(self._final, self._around.values())))
         for region in found:
             inside = set(region.nodes)
             region.nodes.sort(key=self._places.__getitem__)
@@ -169,11 +233,6 @@ class Narrowing:
         while region in self._joined:
             region = self._joined[region]
         return region
-
-
-def narrowed(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    """Return an int64 constant as int32; its elements are within the limits."""
-    return ir.Tensor(tensor.numpy().astype(np.int32))
 
 
 def _constant_dtype(value: ir.Value | None) -> ir.DataType | None:

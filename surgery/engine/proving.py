@@ -217,7 +217,8 @@ class Prover:
 
     def _candidate(self, model: ir.Model, names: Mapping[str, str], plan: Sequence[Planned]) -> Candidate:
         tolerance = combined_tolerance([planned.item for planned in plan])
-        return Candidate(model=model, names=names, tolerance=tolerance)
+        casts = any(planned.item.casts_outputs for planned in plan)
+        return Candidate(model=model, names=names, tolerance=tolerance, casts_outputs=casts)
 
     def _verification(self, verdict: Verdict, *, guilty: str = "") -> Verification:
         return Verification(

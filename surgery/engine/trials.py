@@ -26,11 +26,13 @@ class Candidate:
         model: not changed.
         names: output of the candidate -> tensor of the source.
         tolerance: what its passes may change.
+        casts_outputs: whether one of its passes may change the dtype of outputs.
     """
 
     model: ir.Model
     names: Mapping[str, str]
     tolerance: Tolerance
+    casts_outputs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from graphopt.surgery.engine.feeds import PICTURE_SIZES, Feeds, SharedInputs, sh
 from graphopt.surgery.engine.foreign import Operator, foreign_nodes, output_specs_of
 from graphopt.surgery.engine.made_inputs import SEEDED, make_inputs
 from graphopt.surgery.engine.opening import Cuts, Side, no_cuts, nodes_behind, plan_cuts
+from graphopt.surgery.engine.output_dtypes import with_source_dtypes
 from graphopt.surgery.engine.trials import Answers, Candidate, Trial, TrialRunner
 from graphopt.surgery.engine.verdicts import (
     Verdict,
@@ -92,6 +93,9 @@ class Verifier:
         return tuple(verdicts[place] for place in range(len(candidates)))
 
     def _trial(self, source: ir.Model, place: int, candidate: Candidate) -> Trial:
+        if candidate.casts_outputs:
+            model = with_source_dtypes(candidate.model, source, candidate.names)
+            candidate = dataclasses.replace(candidate, model=model)
         inputs = self._shared(source, candidate.model)
         _check_outputs(candidate)
         missing = set(candidate.names.values()) - _tensor_names(source)

@@ -4,19 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
 from graphopt.surgery.graph_edits import bypass, remove_unread, why_not_bypassed
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import has_attribute_references, is_op, label, nodes_of
+from graphopt.surgery.numbers_kept import FLOATS, INTEGERS, is_plain, keeps_all
 from graphopt.surgery.shapes.shape_inference import infer_types
-
-_FLOATS = {ir.DataType.FLOAT16: 11, ir.DataType.BFLOAT16: 8, ir.DataType.FLOAT: 24, ir.DataType.DOUBLE: 53}
-"""Binary digits of the significand, the leading one included (IEEE 754; bfloat16: 8)."""
-_INTEGERS = frozenset(
-    getattr(ir.DataType, f"{sign}INT{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64)
-)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,37 +81,13 @@ class MergeCasts(GraphPass):
             return Declined(node=node, why=f"the dtype of what {label(upper)} reads is unknown")
         if not keeps_all(first, between):
             return Declined(node=node, why=f"{first.name} does not fit into {between.name} without loss")
-        if first in _FLOATS and target in _INTEGERS:
+        if first in FLOATS and target in INTEGERS:
             # What a float outside the range becomes is up to each implementation and pair of dtypes.
             return Declined(node=node, why=f"from {first.name} to {target.name}, out of range is undefined")
-        if not _is_plain(target):
+        if not is_plain(target):
             return Declined(node=node, why=f"{target.name} has conversion rules of its own")
         what = f"{first.name} -> {between.name} -> {target.name} becomes {first.name} -> {target.name}"
         return _Chain(node=node, what=what, upper=upper)
-
-
-def keeps_all(first: ir.DataType, second: ir.DataType) -> bool:
-    """Whether every value of one dtype is a value of another, exactly."""
-    if not (_is_plain(first) and _is_plain(second)):
-        return False
-    if first == second or first == ir.DataType.BOOL:
-        return True
-    if second == ir.DataType.BOOL:
-        return False
-    if first in _INTEGERS and second in _INTEGERS:
-        mine, other = np.iinfo(first.numpy()), np.iinfo(second.numpy())
-        return bool(other.min <= mine.min and mine.max <= other.max)
-    if first in _INTEGERS:
-        # Any integer of so many bits is exact; the exponents of these floats reach far enough.
-        return int(first.bitwidth) <= _FLOATS[second] and second != ir.DataType.FLOAT16
-    if second in _INTEGERS:
-        return False
-    wider = _FLOATS[first] <= _FLOATS[second]
-    return wider and (first, second) != (ir.DataType.BFLOAT16, ir.DataType.FLOAT16)
-
-
-def _is_plain(dtype: ir.DataType) -> bool:
-    return dtype in _FLOATS or dtype in _INTEGERS or dtype == ir.DataType.BOOL
 
 
 def _target(node: ir.Node) -> ir.DataType:
