@@ -10,6 +10,7 @@ from graphopt.core.errors import UsageError
 from graphopt.core.onnx_files import load_model
 from graphopt.surgery import RewriteError, Status, parse_steps, rewrite_file
 from graphopt.surgery.engine.output_dtypes import with_source_dtypes
+from graphopt.surgery.graph_pass import Site
 from graphopt.surgery.passes.cast_outputs import CastOutputs, OutputDtype
 
 NO_SUITABLE = "it changes the dtype of outputs"
@@ -97,7 +98,7 @@ def test_only_outputs_of_another_dtype_are_cast_back(write_text: Write) -> None:
     assert with_source_dtypes(source, source, names) is source
     other = load_model(write_text(TEXT, "m.onnx"))
     for site in list(CastOutputs().sites(other)):
-        if hasattr(site, "what"):
+        if isinstance(site, Site):
             CastOutputs().rewrite(other, site)
     restored = with_source_dtypes(other, source, names)
     assert restored is not other
