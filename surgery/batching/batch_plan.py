@@ -43,15 +43,34 @@ class Fix:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """An input that is the same for every sample and has one copy for each.
+
+    Attributes:
+        node: its reader.
+        index: which input.
+        axis: along which the copies lie.
+        rank: number of axes.
+        size: how many copies there must be.
+    """
+
+    node: ir.Node
+    index: int
+    axis: int
+    rank: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchPlan:
     """What another batch size takes.
 
     Attributes:
-        fixes: constants to replace.
+        fixes: constants and copies to replace.
         types: dtype and new shape of every value that the batch reaches.
     """
 
-    fixes: tuple[Fix, ...]
+    fixes: tuple[Fix | Repeat, ...]
     types: Mapping[ir.Value, Inferred]
 
 
@@ -103,7 +122,7 @@ class _Tracker:
     axes: dict[ir.Value, int] = field(default_factory=dict)
     pairs: dict[ir.Value, tuple[Array, Array]] = field(default_factory=dict)
     """Tensors computed from sizes: for the old batch and for the new one."""
-    fixes: list[Fix] = field(default_factory=list)
+    fixes: list[Fix | Repeat] = field(default_factory=list)
 
     def visit(self, node: ir.Node) -> None:
         reached = [value for value in _reads(node) if value in self.axes or value in self.pairs]
@@ -180,8 +199,9 @@ class _Tracker:
         if rule is None:
             name = node.op_type if node.domain == ONNX_DOMAIN else f"{node.domain}.{node.op_type}"
             raise Mixed(f"nothing is known of how {name} treats a batch")
-        axis = rule(view)
-        for value in node.outputs:
+        found = rule(view)
+        axes = found if isinstance(found, tuple) else (found,) * len(node.outputs)
+        for value, axis in zip(node.outputs, axes, strict=False):
             if value.name:
                 self.axes[value] = axis
                 self.new_shape_of(value)
@@ -257,6 +277,16 @@ class _View:
 
     def fix(self, index: int, values: list[int]) -> None:
         self.tracker.fixes.append(Fix(node=self.node, index=index, values=tuple(values)))
+
+    def repeat(self, index: int, axis: int) -> None:
+        value, size = self._value(index), self.shape(index)[axis]
+        array = constant_of(value) if self.old_batch > 1 else None
+        copies = array is not None and bool(np.all(array == array.take([0], axis=axis)))
+        if value is None or size != self.old_batch or not (self.old_batch == 1 or copies):
+            name = "" if value is None else value.name
+            raise Mixed(f"{name} has a fixed size of {size} along the batch")
+        rank, new = len(self.shape(index)), self.tracker.new
+        self.tracker.fixes.append(Repeat(node=self.node, index=index, axis=axis, rank=rank, size=new))
 
     def _value(self, index: int) -> ir.Value | None:
         return self.node.inputs[index] if index < len(self.node.inputs) else None

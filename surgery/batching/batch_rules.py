@@ -11,7 +11,8 @@ from graphopt.surgery.batching.batch_size_rules import expand, flatten, pad, res
 from graphopt.surgery.batching.batched_node import BatchedNode, Mixed, batch_of_first_input, stay_apart
 from graphopt.surgery.graph_queries import attribute_int
 
-Rule = Callable[[BatchedNode], int]
+Rule = Callable[[BatchedNode], int | tuple[int, ...]]
+"""Returns one axis for all outputs, or one for each."""
 
 
 def _names(text: str) -> frozenset[str]:
@@ -22,7 +23,7 @@ ELEMENTWISE = _names(
     "Abs Acos Acosh Add And Asin Asinh Atan Atanh Cast Ceil Celu Clip Cos Cosh Div Dropout Elu Equal Erf Exp "
     "Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual "
     "Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin "
-    "Sinh Softplus Softsign Sqrt Sub Sum Tan Tanh ThresholdedRelu Where Xor"
+    "Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor"
 )
 SPATIAL = _names(
     "AveragePool BatchNormalization Conv ConvTranspose DeformConv DepthToSpace GlobalAveragePool "
@@ -56,7 +57,7 @@ def elementwise(view: BatchedNode) -> int:
         shape = view.shape(index)
         own = target - (rank - len(shape))
         if own >= 0 and shape[own] != 1:
-            raise Mixed(f"{value.name} has a fixed size of {shape[own]} along the batch")
+            view.repeat(index, own)
     return target
 
 
@@ -67,12 +68,10 @@ def spatial(view: BatchedNode) -> int:
         if value is None:
             continue
         axis = view.axis(index)
-        if axis is None and index in allowed and index > 0:
-            raise Mixed(f"{value.name} has a fixed batch")
+        if axis is None and index in allowed:
+            view.repeat(index, 0)
         if axis is not None and (axis != 0 or index not in allowed):
             raise Mixed(f"the batch reaches it on axis {axis} of input {index}")
-    if view.axis(0) is None:
-        raise Mixed("its first input has a fixed batch")
     if attribute_int(view.node, "training_mode", 0):
         raise Mixed("it is in training mode: it uses the statistics of the batch")
     if view.node.op_type == "MaxPool" and any(value.uses() for value in view.node.outputs[1:]):
@@ -136,12 +135,16 @@ def transpose(view: BatchedNode) -> int:
 
 
 def concat(view: BatchedNode) -> int:
-    """All inputs have the batch, and are joined along another axis."""
-    axes = {view.axis(index) for index in range(len(view.node.inputs))}
-    batch = view.axis(0)
-    if batch is None or axes != {batch}:
-        raise Mixed("it joins tensors with the batch and tensors of a fixed batch")
-    return stay_apart(view, attribute_int(view.node, "axis", 1), batch)
+    """Joins along another axis; what is the same for all samples is repeated for each."""
+    axes = [view.axis(index) for index in range(len(view.node.inputs))]
+    batch = next(axis for axis in axes if axis is not None)
+    if {axis for axis in axes if axis is not None} != {batch}:
+        raise Mixed("the batch lies on different axes of its inputs")
+    stay_apart(view, attribute_int(view.node, "axis", 1), batch)
+    for index, axis in enumerate(axes):
+        if axis is None:
+            view.repeat(index, batch)
+    return batch
 
 
 def gather(view: BatchedNode) -> int:
@@ -157,11 +160,19 @@ def gather(view: BatchedNode) -> int:
 
 
 def gather_elements(view: BatchedNode) -> int:
-    """Data and indices have the batch on the same axis."""
-    batch = view.axis(0)
-    if batch is None or view.axis(1) != batch or view.shape(0)[batch] != view.shape(1)[batch]:
-        raise Mixed("data and indices do not hold the batch alike")
-    return stay_apart(view, attribute_int(view.node, "axis", 0), batch)
+    """Data, indices and updates have the batch on the same axis."""
+    count = len(view.node.inputs)
+    found = {index: view.axis(index) for index in range(count)}
+    axes = {axis for axis in found.values() if axis is not None}
+    if len(axes) != 1:
+        raise Mixed("its inputs do not hold the batch alike")
+    (batch,) = axes
+    stay_apart(view, attribute_int(view.node, "axis", 0), batch)
+    for index in (index for index, axis in found.items() if axis is None):
+        view.repeat(index, batch)
+    if len({view.shape(index)[batch] for index in range(count)}) > 1:
+        raise Mixed("its inputs hold the batch in different sizes")
+    return batch
 
 
 def topk(view: BatchedNode) -> int:
@@ -224,7 +235,7 @@ def matmul(view: BatchedNode) -> int:
     for index, place in enumerate(places):
         own = target - (rank - ranks[index])
         if place is None and own >= 0 and view.shape(index)[own] != 1:
-            raise Mixed(f"{view.node.inputs[index].name} has a fixed batch")  # type: ignore[union-attr] # MatMul has both
+            view.repeat(index, own)
         if place is not None and place != target:
             raise Mixed("the batch lies on different axes of its inputs")
     if None not in places and view.shape(0)[target - rank] != view.shape(1)[target - rank]:
@@ -240,13 +251,68 @@ def cumsum(view: BatchedNode) -> int:
     return stay_apart(view, axis[0], batch_of_first_input(view))
 
 
+def recurrent(view: BatchedNode) -> tuple[int, ...]:
+    """RNN, GRU, LSTM: sequences lie along axis 0, samples along axis 1 (``layout`` 0); states too."""
+    if attribute_int(view.node, "layout", 0):
+        raise Mixed("its layout is 1")
+    places = {0: 1, 4: 0, 5: 1, 6: 1}  # sequences, their lengths, the initial states
+    for index, value in enumerate(view.node.inputs):
+        axis = view.axis(index) if value is not None else None
+        if axis is not None and axis != places.get(index):
+            raise Mixed(f"the batch reaches it on axis {axis} of input {index}")
+        if value is not None and axis is None and index in places:
+            view.repeat(index, places[index])
+    return (2, 1, 1)
+
+
+def einsum(view: BatchedNode) -> int:
+    """The batch is one letter, the same in every operand that has it, and is not summed away."""
+    text = view.node.attributes.get_string("equation", "").replace(" ", "")
+    left, arrow, result = text.partition("->")
+    operands = left.split(",")
+    if not arrow or "." in text:
+        raise Mixed(f"its equation {text} is not written out")
+    letters = {}
+    for index, letter_row in enumerate(operands):
+        axis = view.axis(index)
+        if axis is not None:
+            letters[index] = letter_row[axis]
+    if len(set(letters.values())) != 1:
+        raise Mixed(f"the batch is different letters in {text}")
+    batch = next(iter(letters.values()))
+    if batch not in result:
+        raise Mixed(f"it sums over the batch in {text}")
+    for index, letter_row in enumerate(operands):
+        if letter_row.count(batch) > 1:
+            raise Mixed(f"it takes a diagonal of the batch in {text}")
+        if index not in letters and batch in letter_row:
+            view.repeat(index, letter_row.index(batch))
+    return result.index(batch)
+
+
+def trilu(view: BatchedNode) -> int:
+    """The matrices are the last two axes."""
+    batch = batch_of_first_input(view)
+    if batch >= len(view.shape(0)) - 2:
+        raise Mixed("its matrices have the batch as rows or columns")
+    return batch
+
+
+def quantize(view: BatchedNode) -> int:
+    """Scales belong to the whole tensor or to another axis than the batch."""
+    batch = batch_of_first_input(view)
+    if len(view.shape(1)) == 0 or view.shape(1) == (1,):
+        return batch
+    return stay_apart(view, attribute_int(view.node, "axis", 1), batch)
+
+
 PARAMETERS: Mapping[str, frozenset[int]] = {
     "ConstantOfShape": frozenset((0,)),
     "Pad": frozenset((1, 3)),
     "Resize": frozenset((1, 2, 3)),
     "Slice": frozenset((1, 2, 3, 4)),
     "Upsample": frozenset((1,)),
-    **dict.fromkeys(_names("CumSum Expand Reshape Split Squeeze Tile TopK Unsqueeze"), frozenset((1,))),
+    **dict.fromkeys(_names("CumSum Expand Reshape Split Squeeze Tile TopK Trilu Unsqueeze"), frozenset((1,))),
     **dict.fromkeys(REDUCING, frozenset((1,))),
 }
 """Inputs that say how, not what: a size of the batch may reach them."""
@@ -258,14 +324,17 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("ArgMax", "ArgMin"), arg_reduce),
     **dict.fromkeys(("Hardmax", "LogSoftmax", "Softmax"), softmax),
     **dict.fromkeys(("Resize", "Upsample"), resize),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent),
+    **dict.fromkeys(("DequantizeLinear", "QuantizeLinear"), quantize),
+    **dict.fromkeys(("GatherElements", "ScatterElements"), gather_elements),
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), normalize),
     "Concat": concat,
     "CumSum": cumsum,
+    "Einsum": einsum,
     "Expand": expand,
     "Flatten": flatten,
     "Gather": gather,
-    "GatherElements": gather_elements,
     "Gemm": gemm,
-    "LayerNormalization": normalize,
     "LpNormalization": _along_axis(-1),
     "MatMul": matmul,
     "Pad": pad,
@@ -276,5 +345,6 @@ RULES: Mapping[str, Rule] = {
     "Tile": tile,
     "TopK": topk,
     "Transpose": transpose,
+    "Trilu": trilu,
     "Unsqueeze": unsqueeze,
 }

@@ -58,6 +58,13 @@ class BatchedNode(Protocol):
     def fix(self, index: int, values: list[int]) -> None:
         """Replace a constant size parameter when the batch is changed."""
 
+    def repeat(self, index: int, axis: int) -> None:
+        """Give an input that is the same for all samples one copy per sample when the batch is changed.
+
+        Raises:
+            Mixed: it holds something else along that axis than one copy per sample.
+        """
+
 
 def batch_of_first_input(view: BatchedNode) -> int:
     """Return the batch axis of input 0.

@@ -1,7 +1,7 @@
 """The pass ``set_batch``."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -9,15 +9,18 @@ import onnx_ir as ir
 
 from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import PreconditionError, UsageError
-from graphopt.surgery.batching.batch_plan import BatchPlan, Fix, plan_batch
+from graphopt.surgery.batching.batch_plan import BatchPlan, Fix, Repeat, plan_batch
 from graphopt.surgery.graph_edits import add_constant, remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import constant_of, label, shape_text
+from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.shapes.shape_analysis import analyse_shapes
 from graphopt.surgery.shapes.shape_inference import infer_types, record_types
 
 _PROBE = 2
 """Stands for a symbolic batch: unlike 1, it cannot pass for another size by accident."""
+_LARGEST_CONSTANT = 1 << 20
+"""Bytes; a larger constant is repeated by a node instead of in the file."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,7 +31,7 @@ class _InputSite(Site):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _FixSite(Site):
-    fix: Fix
+    fix: Fix | Repeat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +82,7 @@ class SetBatch(GraphPass):
                 what = f"input {value.name}: {shape_text(value.shape)} becomes {new}"
                 yield _InputSite(node=anchor, what=what, value=value, plan=plan)
         for fix in plan.fixes:
-            array = constant_of(fix.node.inputs[fix.index])
-            before = [] if array is None else array.ravel().tolist()
-            yield _FixSite(node=fix.node, what=f"constant {before} becomes {list(fix.values)}", fix=fix)
+            yield _FixSite(node=fix.node, what=_what(fix), fix=fix)
 
     def rewrite(self, model: ir.Model, site: Site) -> None:
         """Change an input and the shapes that follow from it, or one constant."""
@@ -128,7 +129,7 @@ def _check(model: ir.Model, plan: BatchPlan) -> None:
     trial = model.clone()
     nodes = dict(zip(model.graph, trial.graph, strict=True))
     for fix in plan.fixes:
-        _apply(trial, Fix(node=nodes[fix.node], index=fix.index, values=fix.values))
+        _apply(trial, replace(fix, node=nodes[fix.node]))
     wanted = {value.name or "": found.static for value, found in plan.types.items()}
     inputs = [value.name or "" for value in trial.graph.inputs]
     found = infer_types(trial, inputs={name: shape for name in inputs if (shape := wanted.get(name))})
@@ -143,10 +144,38 @@ def _check(model: ir.Model, plan: BatchPlan) -> None:
             )
 
 
-def _apply(model: ir.Model, fix: Fix) -> None:
+def _what(fix: Fix | Repeat) -> str:
+    value = fix.node.inputs[fix.index]
+    if isinstance(fix, Repeat):
+        name = value.name if value is not None else ""
+        return f"{name}, the same for all samples, is repeated {fix.size} times on axis {fix.axis}"
+    array = constant_of(value)
+    before = [] if array is None else array.ravel().tolist()
+    return f"constant {before} becomes {list(fix.values)}"
+
+
+def _apply(model: ir.Model, fix: Fix | Repeat) -> None:
     old = fix.node.inputs[fix.index]
     stem = f"{fix.node.outputs[0].name}.sizes"
-    new = add_constant(model, fix.node, np.array(fix.values, dtype=np.int64), stem)
+    if isinstance(fix, Fix):
+        new = add_constant(model, fix.node, np.array(fix.values, dtype=np.int64), stem)
+    else:
+        new = _repeated(model, fix)
     fix.node.replace_input_with(fix.index, new)
     if old is not None:
         remove_unread(model, [old])
+
+
+def _repeated(model: ir.Model, fix: Repeat) -> ir.Value:
+    value = fix.node.inputs[fix.index]
+    array = constant_of(value)
+    if array is not None:
+        array = array.take([0], axis=fix.axis)  # of equal copies
+        if array.nbytes * fix.size <= _LARGEST_CONSTANT:
+            copies = array.repeat(fix.size, axis=fix.axis)
+            return add_constant(model, fix.node, copies, f"{fix.node.outputs[0].name}.copies")
+    builder = NodeBuilder(model, fix.node)
+    one = builder.constant(array, "copy") if array is not None else value
+    times = np.ones(fix.rank, dtype=np.int64)
+    times[fix.axis] = fix.size
+    return builder.op("Tile", one, builder.constant(times, "copies"))
