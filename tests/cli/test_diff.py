@@ -100,6 +100,16 @@ def test_large_regions_are_listed_and_equal_ones_drawn_once(graphopt: Any, write
     assert len(text) < 200_000
 
 
+def test_an_empty_graph_and_a_folder_are_refused(graphopt: Any, model: Path, write_model: Write) -> None:
+    empty = write_model(
+        '<ir_version: 8, opset_import: ["" : 13]> g (float[3] x) => (float[3] x) {}', "e.onnx"
+    )
+    answer = graphopt("diff", model, empty)
+    assert (answer.code, "has no node" in answer.err) == (2, True)
+    answer = graphopt("diff", model, model.parent)
+    assert (answer.code, "is a folder; give an ONNX file" in answer.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"", "is empty"), (b"not a model at all, just text", "it is a text file"), (None, "does not exist")],

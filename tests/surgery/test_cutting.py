@@ -199,6 +199,14 @@ def test_find_node_offers_the_nearest_name(whole: ir.Model) -> None:
         find_node(whole, "thirt")
 
 
+def test_node_names_may_be_missing_or_the_same() -> None:
+    model = model_of("""<ir_version: 8, opset_import: ["" : 13]>
+        g (float[2] x) => (float[2] y) { [same] a = Exp (x) [same] b = Neg (a)  y = Abs (b) }""")
+    assert ops(extract_model(model, ["same:0"], ["b"])) == ["Neg"]  # the first of that name
+    assert cut(model, "y", 0) == (("b",), ("y",))
+    assert cut(model, "b", 0) == (("a",), ("b",))
+
+
 @pytest.mark.shared
 def test_neighbourhoods_of_a_real_graph_can_be_cut_out(filled_deepmar: Path) -> None:
     model = load_model(filled_deepmar)

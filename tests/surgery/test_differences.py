@@ -1,6 +1,7 @@
 """What `graphopt diff` finds, and what it must not take for a difference."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,20 @@ def test_a_long_chain_without_a_common_name_is_lined_up_in_linear_time() -> None
         return ir.from_proto(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)]))
 
     assert diff_models(chain("a", 4000), chain("b", 4000)).equal
+
+
+def test_node_names_may_be_missing_or_the_same() -> None:
+    text = re.sub(r"\[\w+\] (\w) =", r"[same] \1 =", BASE)
+    assert diff(text, re.sub(r"\[\w+\] ", "", BASE)).equal
+    result = diff(text.replace("[same] d = Neg (x)", "[same] d = Abs (x)"), text)
+    assert ops(result) == {"removed": ["Neg"], "added": ["Abs"], "changed": []}
+
+
+def test_models_that_share_nothing_are_one_region_each_way() -> None:
+    result = diff("net (int64[2] p) => (int64[2] q) { q = Abs (p) }")
+    assert ops(result)["added"] == ["Abs"]
+    assert len(ops(result)["removed"]) == 6
+    assert "input x float32 [1, 3, 8, 8] is gone" in result.interface
 
 
 def test_changes_all_along_a_renamed_chain_are_told_apart() -> None:

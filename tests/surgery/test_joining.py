@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -6,6 +7,8 @@ import onnx_ir as ir
 import pytest
 
 from graphopt.core.errors import PreconditionError, UsageError
+from graphopt.core.file_tensors import FileTensor
+from graphopt.core.onnx_files import load_model, save_model
 from graphopt.surgery.connections import Part
 from graphopt.surgery.engine.structure import faults
 from graphopt.surgery.joining import Joined, join_models
@@ -175,3 +178,39 @@ def test_an_operator_with_a_new_meaning_stops_that(node: str) -> None:
     b = single("(float y) => (float z) { z = Relu (y) }", opset=17)
     with pytest.raises(PreconditionError, match=r"odd \(changed between opset 11 and 1.*lower_opset:to=11"):
         join(a, b)
+
+
+def test_names_with_slashes_and_missing_node_names() -> None:
+    text = single("(float[2] x) => (float[2] y) { m = Exp (x)  y = Neg (m) }")
+    parts = [part("a/b.c", text), part("d", text)]
+    for item in parts:
+        item.model.graph[0].outputs[0].name = "/net/m"
+    joined = join_models(parts, {})
+    assert joined.renamed[1]["/net/m"] == "d_/net/m"
+    assert joined.renamed[0]["y"] == "a_b_c_y"
+    assert faults(joined.model) == ()
+
+
+def test_weights_of_both_stay_in_their_files(tmp_path: Path) -> None:
+    texts = (FIRST, SECOND)
+    parts = []
+    for name, text in zip("ab", texts, strict=True):
+        proto = onnx.parser.parse_model(text)
+        weight = np.ones((3, 5) if name == "a" else 5, np.float32)
+        proto.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight, "w"))
+        onnx.save(
+            proto,
+            tmp_path / f"{name}.onnx",
+            save_as_external_data=True,
+            location=f"{name}.bin",
+            size_threshold=0,
+        )
+        parts.append(Part(name, load_model(tmp_path / f"{name}.onnx")))
+    model = join_models(parts, {}).model
+    kept = [value.const_value for value in model.graph.initializers.values()]
+    assert {tensor.source.path.name for tensor in kept if isinstance(tensor, FileTensor)} == {
+        "a.bin",
+        "b.bin",
+    }
+    save_model(model, tmp_path / "out.onnx", force=False)
+    assert not [t for t in onnx.load(tmp_path / "out.onnx").graph.initializer if t.external_data]
