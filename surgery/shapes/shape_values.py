@@ -5,18 +5,18 @@ by element, through the operators that move them, and every node that reads them
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from graphopt.surgery.graph_queries import (
+    ONNX_DOMAIN,
     attribute_int,
     constant_tensor,
     input_of,
     ints_of,
-    is_op,
 )
 from graphopt.surgery.shapes.shape_inference import (
     SMALL_BYTES,
@@ -66,15 +66,26 @@ class SizePropagation:
         """Outputs all of whose elements are known, apart from ``known``."""
         self.reshapes: dict[ir.Node, tuple[int, ...]] = {}
         """Reshapes to computed sizes for which constants would do, 0 where an axis stays as it is."""
+        self._makers: dict[str, Callable[[ir.Node], Sizes | None]] = {
+            "Shape": self._shape,
+            "Size": self._size,
+            "Gather": self._gather,
+            "Slice": self._slice,
+            "Concat": self._concat,
+            "Cast": self._cast,
+            "Identity": self._same,
+            "Unsqueeze": self._same,
+            "Squeeze": self._same,
+            "Reshape": self._reshape,
+        }
         for node in model.graph.all_nodes():
             self._visit(node)
 
     def _visit(self, node: ir.Node) -> None:
         if any(value in self._improved for value in node.inputs):
             self._infer_again(node)
-        if is_op(node, "Reshape") and (wanted := self._reshape(node)) is not None:
-            self.reshapes[node] = wanted
-        sizes = self._sizes_made_by(node)
+        maker = self._makers.get(node.op_type)
+        sizes = maker(node) if maker is not None and node.domain == ONNX_DOMAIN else None
         if sizes is None:
             return
         output = node.outputs[0]
@@ -89,8 +100,10 @@ class SizePropagation:
 
     def _infer_again(self, node: ir.Node) -> None:
         dynamic = [value for value in node.outputs if value.name and self._types[value].static is None]
+        if not dynamic:
+            return
         proto = shown_to_inference(node)
-        if not dynamic or proto.domain != "" or not onnx.defs.has(proto.op_type, self._opset):
+        if proto.domain != ONNX_DOMAIN or not onnx.defs.has(proto.op_type, self._opset):
             return
         schema = onnx.defs.get_schema(proto.op_type, self._opset)
         inputs = {value.name or "": value for value in node.inputs if value is not None}
@@ -117,25 +130,20 @@ class SizePropagation:
         tensor = self._known.get(value) or constant_tensor(value)
         return None if tensor is None or tensor.nbytes > SMALL_BYTES else tensor_proto(tensor, value.name)
 
-    def _sizes_made_by(self, node: ir.Node) -> Sizes | None:
-        if is_op(node, "Shape"):
-            return self._shape(node)
-        if is_op(node, "Size"):
-            source = input_of(node, 0)
-            static = self._types[source].static if source is not None else None
-            return None if static is None else (math.prod(static),)
-        if is_op(node, "Gather"):
-            return self._gather(node)
-        if is_op(node, "Slice"):
-            return self._slice(node)
-        if is_op(node, "Concat"):
-            parts = [self._sizes(value) for value in node.inputs]
-            return None if None in parts else tuple(size for part in parts for size in part or ())
-        if is_op(node, "Cast") and attribute_int(node, "to", 0) not in _INTEGERS:
-            return None
-        if is_op(node, "Identity", "Cast", "Unsqueeze", "Squeeze") and self._rank(node.outputs[0]) in (0, 1):
-            return self._sizes(input_of(node, 0))
-        return None
+    def _size(self, node: ir.Node) -> Sizes | None:
+        source = input_of(node, 0)
+        static = self._types[source].static if source is not None else None
+        return None if static is None else (math.prod(static),)
+
+    def _concat(self, node: ir.Node) -> Sizes | None:
+        parts = [self._sizes(value) for value in node.inputs]
+        return None if None in parts else tuple(size for part in parts for size in part or ())
+
+    def _cast(self, node: ir.Node) -> Sizes | None:
+        return self._same(node) if attribute_int(node, "to", 0) in _INTEGERS else None
+
+    def _same(self, node: ir.Node) -> Sizes | None:
+        return self._sizes(input_of(node, 0)) if self._rank(node.outputs[0]) in (0, 1) else None
 
     def _sizes(self, value: ir.Value | None) -> Sizes | None:
         if value is None or value in self._partial or value not in self._types:
@@ -185,11 +193,11 @@ class SizePropagation:
             return None
         return sizes[starts[0] : ends[0] : steps[0]]
 
-    def _reshape(self, node: ir.Node) -> tuple[int, ...] | None:
-        """Return constant sizes for a Reshape whose sizes hold symbols, if they say the same for all."""
+    def _reshape(self, node: ir.Node) -> None:
+        """Note constant sizes for a Reshape whose sizes hold symbols, if they say the same for all."""
         data, sizes = input_of(node, 0), self._sizes(input_of(node, 1))
         if data is None or sizes is None or attribute_int(node, "allowzero", 0):
-            return None
+            return
         own = self._types[data].shape or ()
         # 0 keeps the size of the same axis.
         wanted = [
@@ -201,7 +209,8 @@ class SizePropagation:
             wanted[moved[0]] = -1  # what is left for one axis, as long as no other can be empty
         known = tuple(size for size in wanted if isinstance(size, int))
         is_new = any(isinstance(size, str) for size in sizes)
-        return known if is_new and len(known) == len(wanted) else None
+        if is_new and len(known) == len(wanted):
+            self.reshapes[node] = known
 
 
 def _sizes_told(found: Inferred) -> int:
