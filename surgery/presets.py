@@ -3,6 +3,6 @@
 from collections.abc import Mapping
 
 PRESETS: Mapping[str, str] = {
-    "clean": "static_shapes,fold_constants,remove_identity,merge_reshapes,merge_duplicates,"
+    "clean": "fold_constants,static_shapes,remove_identity,merge_reshapes,merge_duplicates,"
     "fuse_batchnorm,remove_pad",
 }

@@ -14,8 +14,10 @@ import onnx_ir as ir
 
 from graphopt.core.errors import PreconditionError
 from graphopt.core.operators import operator_of
+from graphopt.surgery.engine.fingerprint import fingerprint
 from graphopt.surgery.graph_queries import constant_tensor, is_op
 
+_TYPES = "graphopt.types"
 SMALL_BYTES = 4096
 """Constants up to this size may be shapes, axes or sizes, and are shown to the inference."""
 
@@ -124,10 +126,20 @@ def infer_types(
 ) -> dict[ir.Value, Inferred]:
     """Return what is known about each value of the main graph and its subgraphs; changes nothing.
 
+    For the declared inputs the answer is kept beside the model, for the next pass that asks before
+    anything has changed.
+
     Raises:
         PreconditionError: a node contradicts the shapes of its inputs.
     """
-    return ShapeInference(model, inputs=inputs).run()
+    if inputs:
+        return ShapeInference(model, inputs=inputs).run()
+    now = fingerprint(model)
+    before, types = model.meta.get(_TYPES, (None, None))
+    if types is None or before != now:
+        types = ShapeInference(model).run()
+        model.meta[_TYPES] = (now, types)
+    return dict(types)
 
 
 def record_types(types: Mapping[ir.Value, Inferred]) -> None:

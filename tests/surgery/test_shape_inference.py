@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from graphopt.surgery.shapes.shape_inference import ShapeInference, infer_types, record_types
+from graphopt.surgery.shapes.shape_inference import Inferred, ShapeInference, infer_types, record_types
 
 TEXT = """<ir_version: 8, opset_import: ["" : 13, "local" : 1]>
 g (float[n,3] x, bool flag) => (float[n,3] y)
@@ -89,3 +89,27 @@ def test_an_unknown_operator_keeps_what_the_file_says_of_it() -> None:
     text = """<ir_version: 8, opset_import: ["" : 11]>
         g (float[1,4] x) => (float[a,b] y) <float[1,7] m> { m = Stranger (x) y = Relu (m) }"""
     assert by_name(ir.from_onnx_text(text))["y"] == (1, 7)
+
+
+def test_types_are_inferred_once_until_something_changes(
+    model: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+    infer = ShapeInference.run
+
+    def counted(self: ShapeInference) -> dict[ir.Value, Inferred]:
+        runs.append(1)
+        return infer(self)
+
+    monkeypatch.setattr(ShapeInference, "run", counted)
+    assert by_name(model)["m"] == by_name(model)["m"] == ("n", 2000)
+    assert len(runs) == 1
+    model.graph[0].outputs[0].name = "renamed"
+    assert by_name(model)["renamed"] == ("n", 3)
+    model.graph.inputs[0].shape = ir.Shape([7, 3])
+    assert by_name(model)["m"] == (7, 2000)
+    model.graph.initializers["s"].const_value = ir.tensor(np.array([3, 7]), name="s")
+    assert by_name(model)["r"] == (3, 7)
+    model.graph[0].attributes.add(ir.AttrInt64("some", 1))
+    by_name(model)
+    assert len(runs) == 5

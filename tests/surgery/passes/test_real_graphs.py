@@ -14,12 +14,15 @@ from graphopt.core.onnx_files import check_model_file, load_model, write_model
 from graphopt.core.samples import structured_feeds
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array
+from graphopt.surgery.catalogue import make_pass
 from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.passes.fold_constants import FoldConstants
 from graphopt.surgery.passes.fuse_batchnorm import FuseBatchnorm
 from graphopt.surgery.passes.remove_pad import RemovePad
 from graphopt.surgery.passes.set_batch import SetBatch
 from graphopt.surgery.passes.static_shapes import StaticShapes
+from graphopt.surgery.presets import PRESETS
+from graphopt.surgery.steps import parse_steps
 
 pytestmark = pytest.mark.shared
 
@@ -136,3 +139,18 @@ def test_detectors_written_for_one_image_are_refused_by_node(
     model = load_model(filled(name))
     with pytest.raises(PreconditionError, match=r"Gather Gather_\d+ does not allow another batch"):
         run_pass(model, SetBatch(size=4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "smallest"),
+    # What the best of onnxsim 0.8.1, OnnxSlim 0.1.98 and onnxscript 0.7.2 leaves of each.
+    [("deepmar_bs1", 122), ("refinenet", 416), ("fcos", 442), ("nas_fpn", 803), ("faster_rcnn_dcn", 498)],
+)
+def test_the_preset_clean_comes_within_two_percent_of_the_smallest(
+    filled: Callable[[str], Path], name: str, smallest: int
+) -> None:
+    model = load_model(filled(f"{name}.onnx"))
+    for step in parse_steps(PRESETS["clean"]):
+        model, _ = run_pass(model, make_pass(step))
+    assert model.graph.num_nodes() <= 1.02 * smallest
