@@ -128,9 +128,11 @@ def find_pass(name: str) -> type[Pass]:
     if name in own:
         return own[name]
     if name not in names_in(PACKAGE):
+        here = Path(f"{name}.py")
+        own_file = f"; {here} is here: --plugin {here}" if here.is_file() else ""
         raise UsageError(
             f"unknown pass {name!r}; {did_you_mean(name, pass_names())} "
-            "(a pass of your own: --plugin FILE.py)"
+            f"(a pass of your own: --plugin FILE.py{own_file})"
         )
     return find_class(PACKAGE, name, Pass, kind="pass")
 

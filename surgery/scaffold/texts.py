@@ -34,6 +34,7 @@ from graphopt.surgery.node_builder import NodeBuilder
 class {class_name}(GraphPass):
 {docstring}
     def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
+        # All of this holds at {seen}; leave out what does not matter.
         for node in nodes_of(model, "{op_type}"{domain}):
 {steps}
             # Guards: for each thing that must hold but was not looked at yet, yield Declined and go on.
@@ -74,6 +75,7 @@ from graphopt.surgery.graphsurgeon_pass import Found, Refused
 class {class_name}(GraphSurgeonPass):
 {docstring}
     def find(self, graph: gs.Graph) -> Iterator[Found | Refused]:
+        # All of this holds at {seen}; leave out what does not matter.
         for node in graph.nodes:
             if node.op != "{op_type}" or not node.outputs:
                 continue

@@ -144,6 +144,27 @@ def test_without_the_plugin_the_pass_is_unknown_and_the_option_is_named(call: Ca
     assert "--plugin FILE.py" in done.err
 
 
+def test_a_file_of_that_name_in_the_folder_is_offered(call: Call) -> None:
+    assert "drop_mul_by_one.py is here: --plugin drop_mul_by_one.py" in call(*APPLY).err
+
+
+def test_an_unfinished_pass_does_not_hide_what_others_would_do(call: Call, folder: Path) -> None:
+    text = PASS.replace("bypass(model, site.node)", 'raise NotImplementedError("not yet")')
+    (folder / "drop_mul_by_one.py").write_text(text)
+    done = call("--plugin", "drop_mul_by_one.py", "passes", "--would-apply", "m.onnx", "--json")
+    assert done.code == 0, done.err
+    found = {item["pass"]: item["first"] for item in json.loads(done.out)["would_apply"]}
+    assert found["drop_mul_by_one"] == "NotImplementedError: not yet"
+    assert found["remove_pad"] == ""
+
+
+def test_doctor_names_the_project_file_and_runs_nothing(call: Call, folder: Path) -> None:
+    (folder / "graphopt.toml").write_text('plugins = ["broken.py"]')
+    done = call("doctor")
+    assert done.code == 0
+    assert "graphopt.toml: plugins broken.py" in done.out
+
+
 def test_passes_shows_a_file_and_what_would_apply(call: Call) -> None:
     done = call("passes", "./drop_mul_by_one.py")
     assert done.code == 0
@@ -165,7 +186,8 @@ def test_a_listed_plugin_is_found_from_below_and_announced(
     assert done.code == 0, done.err
     assert json.loads(done.out)["ok"] is True
     assert "drop_mul_by_one.py was loaded, as " in done.err
-    assert "my_model" in call("recipes").out
+    done = call("recipes")
+    assert "my_model.py" in done.out
 
 
 def test_a_listed_plugin_runs_only_for_verbs_that_ask(call: Call, folder: Path) -> None:
@@ -274,6 +296,9 @@ def test_a_recipe_is_named_by_its_file(call: Call) -> None:
         "apply", "m.onnx", "--recipe", "./my_model.py", "--plugin", "drop_mul_by_one.py", "-o", "out.onnx"
     )
     assert done.code == 0, done.err
+    done = call("apply", "out.onnx", "--passes", "remove_pad", "-o", "next.onnx")
+    assert done.code == 0, "these passes need no recipe"
+    assert json.loads(Path("next.onnx.json").read_text())["recipe"] == "my_model"
     done = call("validate", "m.onnx", "out.onnx")
     assert done.code == 2
     assert "unknown recipe 'my_model'" in done.err

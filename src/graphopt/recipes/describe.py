@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from graphopt.recipes.catalogue import recipe_plugin
 from graphopt.recipes.recipe import Recipe
 
 
@@ -11,6 +12,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "title": recipe.title,
+        "plugin": str(plugin.path) if (plugin := recipe_plugin(recipe)) else "",
         "opset": recipe.opset,
         "inputs": [_spec(spec) for spec in recipe.inputs],
         "outputs": [_spec(spec) for spec in recipe.outputs],

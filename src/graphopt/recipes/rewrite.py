@@ -7,7 +7,8 @@ from graphopt.core.artefacts import Artefact
 from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.roles import Roles
-from graphopt.recipes.catalogue import find_recipe
+from graphopt.recipes.catalogue import find_recipe, recipe_names
+from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.roles import known_outputs, needs_roles, resolve
 from graphopt.recipes.samples import feeds_for
 from graphopt.surgery import PassStep, RewriteReport, Samples, Verify, rewrite_file
@@ -48,9 +49,7 @@ def rewrite(
     Raises:
         GraphoptError: as ``surgery.rewrite_file``.
     """
-    if not recipe_name and (artefact := Artefact.load(source)):
-        recipe_name = artefact.recipe
-    recipe = find_recipe(recipe_name) if recipe_name else None
+    recipe = find_recipe(recipe_name) if recipe_name else _recorded_recipe(source, needed=steps is None)
     if steps is None:
         assert recipe is not None
         steps = recipe.passes
@@ -78,3 +77,13 @@ def rewrite(
         known_outputs=known,
         on_progress=on_progress,
     )
+
+
+def _recorded_recipe(source: Path, *, needed: bool) -> Recipe | None:
+    """Return the recipe that the sidecar names; one that is not known here is done without if it can be."""
+    artefact = Artefact.load(source)
+    if artefact is None or not artefact.recipe:
+        return None
+    if not needed and artefact.recipe not in recipe_names():
+        return None
+    return find_recipe(artefact.recipe)

@@ -1,5 +1,7 @@
 """``graphopt doctor``: what is installed, what is missing, how to get it."""
 
+from pathlib import Path
+
 import click
 
 from graphopt.cli.options import json_option
@@ -42,6 +44,7 @@ def command(as_json: bool) -> int:
     from importlib import metadata
 
     from graphopt.cli.render import print_json, print_line, print_table
+    from graphopt.core.project_file import find_project_file, read_project_file
 
     rows: list[list[str]] = []
     broken = False
@@ -55,12 +58,17 @@ def command(as_json: bool) -> int:
     for program, purpose in PROGRAMS:
         found = shutil.which(program)
         rows.append([program, found or "missing", purpose.partition(":")[0], "" if found else purpose])
+    project = find_project_file(Path.cwd())
+    listed = read_project_file(project).plugins if project else ()
     system = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     if as_json:
         keys = ("name", "version", "needed_for", "remedy")
         items = [dict(zip(keys, row, strict=True)) for row in rows]
-        print_json("doctor", {"ok": not broken, "system": system, "items": items})
+        own = {"project_file": project, "plugins": list(listed)}
+        print_json("doctor", {"ok": not broken, "system": system, "items": items, **own})
     else:
         print_line(f"graphopt {metadata.version('graphopt')}, {system}")
         print_table("", ["what", "version", "needed for", "remedy"], rows)
+        if project:
+            print_line(f"{project}: plugins {', '.join(item.name for item in listed) or 'none'}")
     return 3 if broken else 0

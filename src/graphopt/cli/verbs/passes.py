@@ -70,6 +70,7 @@ def command(name: str | None, model: Path | None, markdown: bool, as_json: bool)
 def _would_apply(model: Path, names: list[str], as_json: bool) -> None:
     from graphopt.cli.render import print_json, print_table
     from graphopt.core.errors import MissingBackendError, PreconditionError, UsageError
+    from graphopt.core.plugins import blame
     from graphopt.surgery import PassStep, Verify, rewrite_file
 
     rows: list[tuple[object, ...]] = []
@@ -81,6 +82,10 @@ def _would_apply(model: Path, names: list[str], as_json: bool) -> None:
             rows.append((name, len(applied), len(declined), first))
         except (MissingBackendError, PreconditionError, UsageError) as error:
             rows.append((name, None, None, str(error)))
+        except Exception as error:
+            if (complaint := blame(error)) is None:
+                raise
+            rows.append((name, None, None, complaint.splitlines()[-1].strip()))
     if as_json:
         keys = ("pass", "sites", "declined", "first")
         content = [dict(zip(keys, row, strict=True)) for row in rows]

@@ -16,10 +16,13 @@ def command(name: str | None, as_json: bool) -> None:
 
     if name is None:
         known = [describe(find_recipe(item)) for item in recipe_names()]
+        own = any(item["plugin"] for item in known)
         if as_json:
             print_json("recipes", {"ok": True, "recipes": known})
         else:
-            print_table("", ["recipe", "what"], [[item["name"], item["title"]] for item in known])
+            heads = ["recipe", "what", *(["from"] if own else [])]
+            rows = [[item["name"], item["title"], item["plugin"]][: len(heads)] for item in known]
+            print_table("", heads, rows)
         return
     content = describe(find_recipe(name))
     if as_json:
