@@ -149,11 +149,24 @@ def test_an_output_never_has_the_name_of_an_input(net: Path) -> None:
     assert described(export(net, "Same", "output=2x3")) == [("output", "[2, 3]"), ("output_out", "[2, 3]")]
 
 
+def test_one_name_is_one_size(net: Path) -> None:
+    with pytest.raises(UsageError, match="n is 7 in one input and 8 in mask"):
+        export(net, "Text", "ids=1x7", "mask=1x8", dtypes=["ids=int64"], dynamic=["ids:1=n", "mask:1=n"])
+
+
+def test_made_up_integers_are_said_to_be(net: Path) -> None:
+    net.write_text(NET.replace("Embedding(11, 4)", "Embedding(2, 4)"))
+    with pytest.raises(ExportError, match=r"(?s)integers were made up, see --data failed.*IndexError"):
+        export(net, "Text", "ids=1x7", "mask=1x7", dtypes=["ids=int64"])
+
+
 def test_data_gives_the_golden_inputs(net: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "data.npz", ids=np.full((1, 7), 10), mask=np.ones((1, 7), np.float32))
-    export(net, "Text", "ids=1x7", "mask=1x7", dtypes=["ids=int64"], data=tmp_path / "data.npz")
+    net.write_text(NET.replace("Embedding(11, 4)", "Embedding(1, 4)"))
+    np.savez(tmp_path / "data.npz", ids=np.zeros((1, 7), np.int64), mask=np.ones((1, 7), np.float32))
+    options = {"dtypes": ["ids=int64"], "dynamic": ["ids:0=n", "mask:0=n"], "data": tmp_path / "data.npz"}
+    export(net, "Text", "ids=1x7", "mask=1x7", **options)
     (feeds, _), *_ = read_golden(net.parent / "bundle")
-    assert int(feeds["ids"].max()) == 10
+    assert int(feeds["ids"].max()) == 0
 
 
 def test_a_checkpoint_is_loaded_and_its_keys_are_checked(net: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,11 @@ def export_user_module(
         sha256 = _load_weights(module, request)
         inputs = _inputs(module, request)
         say("running the network")
-        outputs = _outputs(module, inputs, request)
         samples = _samples(inputs, request, data)
+        made_up = data is None and not all(spec.dtype.startswith("float") for spec in inputs)
+        note = "; integers were made up, see --data" if made_up else ""
+        run = partial(_answers, module, request.file, note)
+        outputs = _outputs(run, inputs, samples[0])
         stack.enter_context(flat_answers(module))
         say("exporting")
         try:
@@ -142,55 +146,65 @@ def _dims(name: str, shape: tuple[int, ...], request: ModuleRequest) -> tuple[Di
 
 
 def _outputs(
-    module: "torch.nn.Module", inputs: tuple[TensorSpec, ...], request: ModuleRequest
+    run: Callable[[Mapping[str, Array]], dict[str, Array]],
+    inputs: tuple[TensorSpec, ...],
+    sample: Mapping[str, Array],
 ) -> tuple[TensorSpec, ...]:
     """Run the network once, and once more per open size with twice that size: what follows is open, too."""
-    sizes = {
-        symbol: request.shapes[name][axis]
-        for name, axes in request.dynamic.items()
-        for axis, symbol in axes.items()
-    }
-    plain = _answers(module, inputs, sizes, request)
+    feeds = {spec.name: sample[spec.name] for spec in inputs}  # in the order of forward
+    sizes = _open_sizes(inputs, feeds)
+    plain = run(feeds)
     shapes: dict[str, list[Dim]] = {name: list(array.shape) for name, array in plain.items()}
     for symbol, size in sizes.items():
-        other = _answers(module, inputs, {**sizes, symbol: 2 * size}, request)
+        what = f"with {symbol} = {2 * size} instead of {size}"
+        other = run(_doubled(inputs, feeds, symbol))
         if list(other) != list(plain):
-            raise ExportError(
-                f"with {symbol} = {2 * size}, the network has other outputs: it cannot be dynamic"
-            )
+            raise ExportError(f"{what}, the network has other outputs: {symbol} cannot stay open")
         for name, array in other.items():
             if array.ndim != plain[name].ndim:
-                raise ExportError(f"with {symbol} = {2 * size}, output {name} has another rank")
+                raise ExportError(f"{what}, output {name} has another rank: {symbol} cannot stay open")
             for axis, (now, then) in enumerate(zip(array.shape, plain[name].shape, strict=True)):
                 if now != then:
-                    same = (then, now) == (size, 2 * size)
-                    shapes[name][axis] = symbol if same else f"{name}_{axis}"
-    clash = [name for name in plain if any(name == spec.name for spec in inputs)]
-    renames = {name: f"{name}_out" for name in clash}
+                    shapes[name][axis] = symbol if (then, now) == (size, 2 * size) else f"{name}_{axis}"
+    taken = {spec.name for spec in inputs}
     return tuple(
-        TensorSpec(name=renames.get(name, name), shape=tuple(shapes[name]), dtype=str(array.dtype))
+        TensorSpec(
+            name=f"{name}_out" if name in taken else name, shape=tuple(shapes[name]), dtype=str(array.dtype)
+        )
         for name, array in plain.items()
     )
 
 
+def _open_sizes(inputs: tuple[TensorSpec, ...], feeds: Mapping[str, Array]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for spec in inputs:
+        for dim, size in zip(spec.shape, feeds[spec.name].shape, strict=True):
+            if isinstance(dim, str) and sizes.setdefault(dim, size) != size:
+                raise UsageError(
+                    f"{dim} is {sizes[dim]} in one input and {size} in {spec.name}; one name is one size"
+                )
+    return sizes
+
+
+def _doubled(inputs: tuple[TensorSpec, ...], feeds: Mapping[str, Array], symbol: str) -> dict[str, Array]:
+    doubled = dict(feeds)
+    for spec in inputs:
+        for axis in (axis for axis, dim in enumerate(spec.shape) if dim == symbol):
+            doubled[spec.name] = np.concatenate([doubled[spec.name]] * 2, axis=axis)
+    return doubled
+
+
 def _answers(
-    module: "torch.nn.Module",
-    inputs: tuple[TensorSpec, ...],
-    sizes: Mapping[str, int],
-    request: ModuleRequest,
+    module: "torch.nn.Module", file: Path, note: str, feeds: Mapping[str, Array]
 ) -> dict[str, Array]:
     torch: Any = require("torch", extra="torch", purpose="running a network")
     from graphopt.exporters.flat_answers import named_answers
     from graphopt.exporters.torch_session import evaluating
     from graphopt.exporters.user_module import naming_user_lines
 
-    static = tuple(
-        replace(spec, shape=tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape))
-        for spec in inputs
-    )
-    feeds = structured_feeds(static, seed=0)
-    text = ", ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in static)
-    with evaluating(module), naming_user_lines(request.file, f"forward of {type(module).__name__} on {text}"):
+    given = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in feeds.items())
+    what = f"forward of {type(module).__name__} on {given}{note}"
+    with evaluating(module), naming_user_lines(file, what):
         answer = named_answers(module(*(torch.from_numpy(np.array(array)) for array in feeds.values())))
         return {name: np.asarray(value.numpy()) for name, value in answer.items()}
 
