@@ -95,3 +95,15 @@ def test_a_mask_goes_to_the_frame_and_back(size: tuple[int, int]) -> None:
     assert (back == mask).mean() > 0.75
     if max(size) == 12:
         assert np.array_equal(back, mask)
+
+
+@pytest.mark.parametrize("size", [(25, 14), (7, 18), (19, 20)])
+def test_the_nearest_pixel_is_the_one_at_or_before_the_corner(size: tuple[int, int]) -> None:
+    """OpenCV's old rule, with which the published labels were made; others differ by a pixel."""
+    height, width = size
+    mask = np.random.default_rng(2).integers(0, 21, size).astype(np.uint8)
+    place = Letterbox.fitted(width, height, longest=20, canvas=(20, 20))
+    rows = np.floor(np.arange(place.height) * (1 / (place.height / height))).astype(int)
+    columns = np.floor(np.arange(place.width) * (1 / (place.width / width))).astype(int)
+    expected = mask[np.minimum(rows, height - 1)][:, np.minimum(columns, width - 1)]
+    assert np.array_equal(mask_on_canvas(mask, place, fill=255)[place.inner], expected)
