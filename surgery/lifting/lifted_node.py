@@ -13,6 +13,7 @@ from graphopt.surgery.graph_queries import (
     has_attribute_references,
     input_of,
     is_op,
+    opset_of,
 )
 from graphopt.surgery.shapes.shape_inference import Inferred
 from graphopt.surgery.versioned_builder import VersionedBuilder
@@ -24,6 +25,7 @@ HEIGHT, WIDTH = 2, 3
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 POOLS = ("MaxPool", "AveragePool", "LpPool")
 NORMS = ("BatchNormalization", "InstanceNormalization")
+SOFTMAXES = ("Softmax", "LogSoftmax")
 GLOBAL_POOLS = ("GlobalAveragePool", "GlobalMaxPool")
 # fmt: off
 ELEMENTWISE = frozenset(
@@ -57,7 +59,9 @@ def why_not_lifted(model: ir.Model, node: ir.Node, types: Types, axis: int) -> s
         return "it is in training mode"
     if is_op(node, *POOLS) and any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return "it also gives indices"
-    if is_op(node, *POOLS, *NORMS, *GLOBAL_POOLS):
+    if is_op(node, *SOFTMAXES) and (opset_of(model, node) < 13 or "axis" not in node.attributes):
+        return ""  # before opset 13 it flattens the axes behind
+    if is_op(node, *POOLS, *NORMS, *GLOBAL_POOLS, *SOFTMAXES, "Split"):
         return None if first is not None and _has_rank_three(first, types) else ""
     if is_op(node, "Concat"):
         return None if all(v is not None and _has_rank_three(v, types) for v in node.inputs) else ""
@@ -105,7 +109,8 @@ def add_axis_node(
             inputs.append(_lifted_constant(new, node, index, value, lifted, axis))
     attributes = {name: _lifted_attribute(node, name, axis) for name in node.attributes}
     outputs = new.ops(node.op_type, *inputs, attributes=attributes, outputs=len(node.outputs))
-    outputs[0].type = node.outputs[0].type
+    for made, old in zip(outputs, node.outputs, strict=True):
+        made.type = old.type
     return outputs
 
 
@@ -133,7 +138,7 @@ def _lifted_constant(
 def _needs_axis(node: ir.Node, index: int, tensor: ir.TensorProtocol, axis: int) -> bool:
     if is_op(node, *CONVOLUTIONS, "Pad"):
         return index == 1
-    if is_op(node, *NORMS):
+    if is_op(node, *NORMS, "Split"):
         return False
     return len(sizes_of(tensor)) >= (2 if axis == HEIGHT else 1)
 
@@ -153,7 +158,7 @@ def _lifted_attribute(node: ir.Node, name: str, axis: int) -> Any:
         return _with_axis(attribute.as_ints(), 0 if name == "output_padding" else 1, axis)
     if name == "pads":
         return _both_ends(attribute.as_ints(), 0, axis)
-    if name == "axis" and is_op(node, "Concat"):
+    if name == "axis" and is_op(node, "Concat", "Split", *SOFTMAXES):
         joined = attribute.as_int() % 3
         return joined + 1 if joined >= axis else joined
     return attribute

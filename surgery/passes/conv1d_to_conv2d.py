@@ -29,7 +29,7 @@ class Conv1dToConv2d(GraphPass):
     Why: Ascend has 2-D convolutions only; its compiler changes the layout around each single 1-D one.
     Before: ``x[N,C,L] -> Conv1d -> BatchNormalization -> Relu -> Conv1d -> y``.
     After: ``x -> Unsqueeze -> Conv2d(1xk) -> BatchNormalization -> Relu -> Conv2d(1xk) -> Squeeze -> y``;
-    pools, pads, element-wise operators, joins between convolutions come along.
+    pools, pads, splits, joins and element-wise operators between convolutions come along.
     Seen in: speech_encoder, spectrogram_net.
     Known as: conv1d-to-conv2d (13), KnowledgeConv1d2Conv2d, KnowledgeTransposeLargeInputConv.
 

@@ -11,6 +11,7 @@ class FaceNet(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.PReLU(6))
         self.body = nn.Sequential(nn.Conv2d(6, 7, 3), nn.PReLU(), nn.AvgPool2d(2))
+        nn.init.uniform_(self.stem[1].weight, 0.1, 0.4)  # as trained: each channel its own
         self.features = nn.BatchNorm1d(7 * 4 * 3)
         self.embed = nn.Linear(7 * 4 * 3, 5)
 

@@ -73,6 +73,22 @@ def test_any_chain_keeps_its_numbers(rewrite: Rewrite, seed: int, length: Any) -
     result.assert_same(rtol=1e-5)
 
 
+@pytest.mark.parametrize("length", ["width", "height"])
+@pytest.mark.parametrize("axis", [1, 2, -1, -2])
+@pytest.mark.parametrize("opset", [9, 11, 13, 18])
+def test_splits_and_softmax_come_along(rewrite: Rewrite, axis: int, length: Any, opset: int) -> None:
+    split = f"<axis = {axis}> (c, half)" if opset >= 13 else f"<axis = {axis}> (c)"
+    body = f"""c = Conv (x, k) p, q = Split {split} s = Softmax <axis = {axis}> (q)
+        m = Mul (p, s) y = Concat <axis = {axis}> (m, p)"""
+    size = "3,3" if axis in (1, -2) else "10,10"
+    model = text(body, "float[6,4,4] k", opset=opset)
+    if opset >= 13:
+        model = model.replace("{ c =", f"<int64[2] half = {{{size}}}> {{ c =")
+    result = rewrite(model, Conv1dToConv2d(length=length), ("k",))
+    assert result.ops.count("Unsqueeze") == (1 if opset >= 13 else 2)
+    result.assert_same(rtol=1e-6)
+
+
 def test_a_row_at_run_time_stays_outside_when_the_length_becomes_the_height(rewrite: Rewrite) -> None:
     body = "c = Conv (x, k) d = Add (c, row) y = Relu (d)"
     model = text(body, "float[6,4,3] k, float[21] row")
@@ -95,8 +111,9 @@ def test_values_that_leave_the_group_are_squeezed_and_those_that_enter_lifted(re
 
 
 def test_groups_that_do_not_touch_are_lifted_apart(rewrite: Rewrite) -> None:
-    body = """c = Conv (x, k) s = Softmax <axis = 2> (c) y = Conv (s, j)"""
-    result = rewrite(text(body, "float[6,4,3] k, float[6,6,5] j"), Conv1dToConv2d(), WEIGHTS)
+    body = """c = Conv (x, k) s = CumSum (c, two) y = Conv (s, j)"""
+    model = text(body, "float[6,4,3] k, float[6,6,5] j").replace("{ c =", "<int64 two = {2}> { c =")
+    result = rewrite(model, Conv1dToConv2d(), WEIGHTS)
     assert len(result.applied) == 2
     result.assert_same(rtol=1e-6)
 
