@@ -69,6 +69,13 @@ def main() -> int:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"a file, or one of {', '.join(known)}")
     parser.add_argument("--repeat", type=int, default=3, help="counted runs of each (default 3)")
     parser.add_argument("--limit", type=float, default=600, help="seconds until a run is stopped")
+    parser.add_argument(
+        "--tools",
+        nargs="+",
+        default=[""],
+        metavar="WORD",
+        help=f"only tools with such a word and {REFERENCE}",
+    )
     parser.add_argument("--markdown", type=Path, help="append the tables there, too")
     parser.add_argument("--work", type=Path, help="folder for temporary files; the largest case needs 15 GB")
     options = parser.parse_args()
@@ -84,7 +91,8 @@ def main() -> int:
             except FileNotFoundError as error:
                 print(f"{case}: left out, {error}", file=sys.stderr)
                 continue
-            report = compare(model, Path(name), options.repeat, options.limit)
+            chosen = [tool for tool in tools() if _is_wanted(tool, options.tools)]
+            report = compare(model, chosen, Path(name), options.repeat, options.limit)
         print(report, flush=True)
         if options.markdown:
             with options.markdown.open("a", encoding="utf-8") as stream:
@@ -121,9 +129,9 @@ def make(case: str, folder: Path) -> Path:
     return target
 
 
-def compare(model: Path, folder: Path, repeat: int, limit_s: float) -> str:
-    """Run all tools in turns and return the report."""
-    table = [Row(tool) for tool in tools()]
+def compare(model: Path, chosen: list[Tool], folder: Path, repeat: int, limit_s: float) -> str:
+    """Run tools in turns and return the report."""
+    table = [Row(tool) for tool in chosen]
     reference = run_source(model)
     load_before = os.getloadavg()[0]
     first = 0 if repeat > 1 else 1  # the first of several turns warms up caches and is not counted
@@ -138,6 +146,10 @@ def compare(model: Path, folder: Path, repeat: int, limit_s: float) -> str:
                 examine(row, output, reference)
     loads = f"{load_before:.1f} before, {os.getloadavg()[0]:.1f} after"
     return "\n".join([*_heading(model, repeat, loads), "", *_table(table)])
+
+
+def _is_wanted(tool: Tool, words: list[str]) -> bool:
+    return tool.name == REFERENCE or any(word in tool.name for word in words)
 
 
 def run_source(model: Path) -> Reference:
