@@ -67,34 +67,35 @@ class ShapeInference:
         inputs: Mapping[str, tuple[int | str | None, ...]] | None = None,
     ) -> None:
         self._model = model
-        self._proto = _without_weights(model)
-        self._nodes: dict[ir.Node, onnx.NodeProto] = {}
-        self._graphs: dict[ir.Graph, onnx.GraphProto] = {}
         self._known: dict[ir.Value, Inferred] = {}
-        self._pair(model.graph, self._proto.graph)
-        functions = set(model.functions)
-        for graph, proto in self._graphs.items():
+        functions, version = set(model.functions), model.opset_imports.get("", 1)
+        whole = _without_weights(model)
+        for graph, proto in _paired(model.graph, whole.graph):
             # Inside a Loop, inputs may take other shapes than the body declares for them.
             formal = () if graph is model.graph else proto.input
-            _forget_claims(graph, proto, formal, functions, self._version)
-        for proto_input in self._proto.graph.input:
+            _forget_claims(graph, proto, formal, functions, version)
+        for proto_input in whole.graph.input:
             if inputs is not None and proto_input.name in inputs:
                 _set_shape(proto_input, inputs[proto_input.name])
-
-    @property
-    def _version(self) -> int:
-        return self._model.opset_imports.get("", 1)
+        # Kept as bytes: a tenth of what the message takes in memory while the inference runs.
+        self._content = whole.SerializeToString()
 
     def make_known(self, values: Mapping[ir.Value, ir.TensorProtocol]) -> None:
         """Let node outputs be constants in the next ``run``; of large ones only the type counts."""
-        for value, tensor in values.items():
-            self._known[value] = Inferred(dtype=tensor.dtype, shape=_sizes_of(tensor))
-            node, index, graph = value.producer(), value.index(), value.graph
-            if node is None or index is None or graph is None or tensor.nbytes > SMALL_BYTES:
-                continue
-            # The node then makes a tensor that nobody reads, and an initializer has its name.
-            self._nodes[node].output[index] = f"{value.name} before folding"
-            self._graphs[graph].initializer.append(tensor_proto(tensor, value.name))
+        self._known.update(
+            (value, Inferred(dtype=tensor.dtype, shape=_sizes_of(tensor))) for value, tensor in values.items()
+        )
+        small = {value: tensor for value, tensor in values.items() if tensor.nbytes <= SMALL_BYTES}
+        makers = {value.producer() for value in small}
+        whole = onnx.ModelProto.FromString(self._content)
+        for graph, proto in _paired(self._model.graph, whole.graph):
+            for node, node_proto in zip(graph, proto.node, strict=True):
+                for index, value in enumerate(node.outputs if node in makers else ()):
+                    if value in small:
+                        # The node then makes a tensor that nobody reads; an initializer has its name.
+                        node_proto.output[index] = f"{value.name} before folding"
+                        proto.initializer.append(tensor_proto(small[value], value.name))
+        self._content = whole.SerializeToString()
 
     def run(self) -> dict[ir.Value, Inferred]:
         """Return what is known about each value of the main graph and its subgraphs.
@@ -103,7 +104,7 @@ class ShapeInference:
             PreconditionError: a node contradicts the shapes of its inputs.
         """
         try:
-            result = onnx.shape_inference.infer_shapes(self._proto, strict_mode=False, data_prop=True)
+            result = onnx.shape_inference.infer_shapes(self._content, strict_mode=False, data_prop=True)
         except onnx.shape_inference.InferenceError as error:
             raise PreconditionError(f"shape inference refuses the model: {error}") from error
         found: dict[ir.Value, Inferred] = {}
@@ -114,11 +115,6 @@ class ShapeInference:
                 known = _inferred(value, types.get(value.name or ""))
                 found[value] = same.setdefault(known, known)
         return found | self._known
-
-    def _pair(self, graph: ir.Graph, proto: onnx.GraphProto) -> None:
-        for inner, inner_proto in _paired(graph, proto):
-            self._graphs[inner] = inner_proto
-            self._nodes.update(zip(inner, inner_proto.node, strict=True))
 
 
 def infer_types(
