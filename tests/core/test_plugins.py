@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from graphopt.core import child
 from graphopt.core.errors import UsageError
 from graphopt.core.plugins import (
+    PLUGIN_MODULES,
     Plugin,
     blame,
     class_of_plugin,
@@ -134,7 +136,7 @@ def test_a_failing_file_is_refused_with_its_own_lines(tmp_path: Path, text: str,
         assert line in str(error.value)
     assert "decoder.py" not in str(error.value)
     assert loaded_plugins() == ()
-    assert not [name for name in sys.modules if name.startswith("graphopt_plugins.")]
+    assert not [name for name in sys.modules if name.startswith(PLUGIN_MODULES)]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +161,23 @@ def test_what_a_file_defines_must_be_one_complete_class_of_its_name(
 def test_helper_classes_begin_with_an_underscore(tmp_path: Path) -> None:
     plugin = load_plugin(write(tmp_path, GOOD + "class _Helper(Thing): pass\n"))
     assert class_of_plugin(plugin, Thing) is plugin.module.Mine
+
+
+def test_a_child_process_finds_what_a_plugin_defines(tmp_path: Path) -> None:
+    text = (
+        "class Pair:\n    def __init__(self, a): self.a = a\ndef double(pair):\n    return Pair(2 * pair.a)\n"
+    )
+    plugin = load_plugin(write(tmp_path, text))
+    answer = child.call(plugin.module.double, plugin.module.Pair(21), timeout_s=60)
+    assert isinstance(answer, plugin.module.Pair)
+    assert answer.a == 42
+
+
+def test_a_child_process_runs_no_plugin_that_it_does_not_need(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    load_plugin(write(tmp_path, f"with open({str(ran)!r}, 'a') as file: file.write('x')\n"))
+    assert child.call(child._why_dead, "it", 71, tmp_path, timeout_s=60) == "it ran out of memory"
+    assert ran.read_text() == "x"
 
 
 def test_an_error_is_blamed_on_the_plugin_only_when_its_code_took_part(tmp_path: Path) -> None:

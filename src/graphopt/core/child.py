@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from graphopt.core.errors import GraphoptError
+from graphopt.core.plugins import PLUGIN_MODULES, load_plugin, plugin_files
 
 R = TypeVar("R")
 
@@ -44,8 +45,10 @@ class Child:
         if not self.is_free:
             raise RuntimeError("a child process runs one function")
         self.is_free = False
-        request = (function.__module__, function.__qualname__, args, timeout_s, memory_bytes)
-        Path(self._folder, "request").write_bytes(pickle.dumps(request))
+        request = pickle.dumps((function.__module__, function.__qualname__, args, timeout_s, memory_bytes))
+        plugins = plugin_files() if PLUGIN_MODULES.encode() in request else ()
+        Path(self._folder, "plugins").write_bytes(pickle.dumps(plugins))
+        Path(self._folder, "request").write_bytes(request)
         returncode = self._wait(function.__name__, timeout_s)
         response = Path(self._folder, "response")
         if not response.is_file():
@@ -167,6 +170,8 @@ def _main(folder: Path, modules: list[str]) -> int:
     if not request.is_file():
         return 0  # not needed after all
     try:
+        for place in pickle.loads(Path(folder, "plugins").read_bytes()):
+            load_plugin(place)  # else their functions and classes cannot be found again
         module, name, args, timeout_s, memory_bytes = pickle.loads(request.read_bytes())
         _limit(timeout_s, memory_bytes)
         function: Any = getattr(importlib.import_module(module), name)

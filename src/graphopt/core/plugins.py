@@ -21,6 +21,9 @@ from graphopt.core.errors import UsageError
 
 T = TypeVar("T")
 
+PLUGIN_MODULES = "graphopt_plugin_"
+"""Start of the names that plugins have as modules; no dot, as pickle would look for a package."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
@@ -68,7 +71,7 @@ def load_plugin(path: Path) -> Plugin:
     known = _loaded.by_place.get(place)
     if known is not None and known.sha256 == digest:
         return known
-    module = ModuleType(f"graphopt_plugins.{place.stem}_{digest[:12]}")
+    module = ModuleType(f"{PLUGIN_MODULES}{place.stem}_{digest[:12]}")
     module.__file__ = str(place)
     sys.modules[module.__name__] = module  # dataclasses and type hints look there
     linecache.checkcache(str(place))
@@ -106,6 +109,11 @@ def loaded_plugins() -> tuple[Plugin, ...]:
         if path.resolve() not in _loaded.by_place:
             on_load(load_plugin(path))
     return tuple(_loaded.by_place.values())
+
+
+def plugin_files() -> tuple[Path, ...]:
+    """Return the places of all files that were run, for another process to run them too."""
+    return tuple(_loaded.by_place)
 
 
 @contextlib.contextmanager
