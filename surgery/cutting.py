@@ -7,6 +7,7 @@ import onnx_ir as ir
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.surgery.graph_queries import is_op, label, root_graphs, subgraphs_of
 from graphopt.surgery.lookup import carriers, find_tensors
+from graphopt.surgery.shapes.shape_analysis import analyse_shapes
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
 
 _MAX_SIZE_NODES = 100
@@ -39,7 +40,7 @@ def extract_model(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]
         raise UsageError(f"{both[0]} is given as input and as output: no node lies between")
     nodes = _between(model, starts, ends)
     _check_connected(model, starts, ends, nodes)
-    types = _types_of(model)
+    types = _types_of(model, [*starts, *ends])
     for value in (*starts, *ends):
         _check_type(value, types)
     part = _copy(model, starts, ends, nodes)
@@ -182,9 +183,11 @@ def _check_connected(
         raise UsageError(f"no node before the outputs reads the input {unread[0]}; leave it out")
 
 
-def _types_of(model: ir.Model) -> Mapping[ir.Value, Inferred]:
+def _types_of(model: ir.Model, wanted: Sequence[ir.Value]) -> Mapping[ir.Value, Inferred]:
     try:
         types = dict(infer_types(model))
+        if any(value.shape is None and types[value].shape is None for value in wanted):
+            types, _ = analyse_shapes(model, inputs={})  # slower: follows computed sizes, too
     except PreconditionError:  # one node contradicts its inputs: what the file says is what there is
         return {}
     for node in model.graph:

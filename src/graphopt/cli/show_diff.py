@@ -49,11 +49,10 @@ def _verdict(diff: "ModelDiff") -> str:
     removed = sum(len(region.removed) for region in regions)
     added = sum(len(region.added) for region in regions)
     changed = sum(len(region.changed) for region in regions)
-    interface = f", {len(diff.interface)} of the interface" if diff.interface else ""
-    return (
-        f"DIFFERENT: {removed} nodes removed, {added} added, {changed} changed in {len(regions)} "
-        f"regions{interface}"
-    )
+    nodes = f"{removed} nodes removed, {added} added, {changed} changed in {len(regions)} regions"
+    interface = f"{len(diff.interface)} differences of inputs, outputs, opsets or functions"
+    parts = [nodes if regions else "the nodes are the same", interface if diff.interface else ""]
+    return f"DIFFERENT: {', '.join(filter(None, parts))}"
 
 
 def _show_weights(diff: "ModelDiff") -> None:
