@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from graphopt.core.file_tensors import FileTensor
+from graphopt.surgery.graph_edits import fresh_name
 from graphopt.surgery.graph_queries import constant_tensor, has_subgraph, is_op
 
 _CHUNK = 1 << 22
@@ -115,7 +116,7 @@ class _Joint:
         graph = self.model.graph
         if value.producer() is None:  # some runtimes want a node behind an output
             node = ir.node("Identity", [value])
-            node.outputs[0].name = f"{value.name} as output{suffix}"
+            node.outputs[0].name = fresh_name(self.model, f"{value.name} as output{suffix}")
             node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
             graph.append(node)
             value = node.outputs[0]

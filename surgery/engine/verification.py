@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphopt.core.child import Child
-from graphopt.core.comparison import Outcome, TensorComparison
+from graphopt.core.comparison import SAME_NODES, Outcome, TensorComparison
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.tensors import Array, TensorSpec
@@ -133,7 +133,7 @@ class Verifier:
             elif error := found.answer.error:
                 verdict = Verdict(status=Status.FAILED, reason=f"the result does not run: {error}")
             else:
-                verdict = self._with_share(source, trial, _verdict(found, count, kind))
+                verdict = self._with_share(source, trial, _verdict(source, found, count, kind))
             yield trial.place, dataclasses.replace(verdict, kind=kind if verdict.samples else "")
 
     def _try_otherwise(self, error: str, inputs: SharedInputs) -> None:
@@ -224,7 +224,7 @@ def _own_shape(spec: TensorSpec, inputs: SharedInputs) -> tuple[int | str | None
     return tuple(dim if isinstance(dim, int) else size for dim, size in zip(spec.shape, fed, strict=True))
 
 
-def _verdict(found: Answers, count: int, kind: str) -> Verdict:
+def _verdict(source: ir.Model, found: Answers, count: int, kind: str) -> Verdict:
     trial, answer = found.trial, found.answer.outputs
     pairs = [pair for pair in trial.cuts.pairs if pair.label not in found.same]
     expected = [{pair.label: outputs[pair.source] for pair in pairs} for outputs in found.reference.outputs]
@@ -232,10 +232,10 @@ def _verdict(found: Answers, count: int, kind: str) -> Verdict:
     verdict = judge_answers(expected[:count], got[:count], trial.candidate.tolerance)
     if verdict.status is Status.FAILED:
         return verdict
-    if wrong := _declared_wrongly(trial, answer):
+    if wrong := _declared_wrongly(source, trial, answer):
         return dataclasses.replace(verdict, status=Status.FAILED, reason=wrong)
     alike = tuple(
-        TensorComparison(name=name, outcome=Outcome.MATCH, max_abs=0.0, margin=0.0, detail="the same nodes")
+        TensorComparison(name=name, outcome=Outcome.MATCH, max_abs=0.0, margin=0.0, detail=SAME_NODES)
         for name in sorted(found.same)
     )
     verdict = dataclasses.replace(verdict, comparisons=(*verdict.comparisons, *alike))
@@ -248,19 +248,24 @@ def _verdict(found: Answers, count: int, kind: str) -> Verdict:
     return verdict.with_note(f"{_list_text(deaf)} did not vary over the samples" if deaf else "")
 
 
-def _declared_wrongly(trial: Trial, answer: Sequence[Mapping[str, Array]]) -> str:
+def _declared_wrongly(source: ir.Model, trial: Trial, answer: Sequence[Mapping[str, Array]]) -> str:
     model = trial.candidate.model
+    joined = any(spec.shape[:1] != own.shape[:1] for spec, own in _input_pairs(trial, model))
+    before = {value.name: _sizes(value) for value in source.graph.outputs}
     declared = {}
     for value in model.graph.outputs:
-        dims = (
-            None
-            if value.shape is None
-            else [d if isinstance(d, int) and d >= 0 else None for d in value.shape]
-        )
-        if dims and any(spec.shape[:1] != own.shape[:1] for spec, own in _input_pairs(trial, model)):
-            dims[0] = None  # the answer is joined from several runs
-        declared[value.name or ""] = None if dims is None else tuple(dims)
+        name, dims = value.name or "", _sizes(value)
+        if dims == before.get(trial.candidate.names.get(name)):
+            continue  # what the source says itself, right or wrong
+        # The first size of an answer that is put together from several runs is another one.
+        declared[name] = (None, *dims[1:]) if joined and dims else dims
     return contradicted_shape(declared, answer)
+
+
+def _sizes(value: ir.Value) -> tuple[int | None, ...] | None:
+    if value.shape is None:
+        return None
+    return tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape)
 
 
 def _input_pairs(trial: Trial, model: ir.Model) -> Iterator[tuple[TensorSpec, TensorSpec]]:

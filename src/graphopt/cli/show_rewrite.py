@@ -42,10 +42,15 @@ def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> No
             print_line(f"... and {more} more; --json lists all\n")
     verified = report.verification
     if verified.comparisons:
+        from graphopt.core.comparison import SAME_NODES
+
         rows = [
             [item.name, item.outcome.value, item.max_abs, item.max_rel, item.cosine, item.margin, item.detail]
             for item in verified.comparisons
+            if item.detail != SAME_NODES
         ]
+        if same := len(verified.comparisons) - len(rows):
+            rows.append([counted(same, "other tensor"), "match", 0.0, None, None, 0.0, SAME_NODES])
         heads = ["output", "verdict", ">max abs", ">max rel", ">cosine", ">error/allowed", "detail"]
         print_table(
             f"before and after, on {counted(verified.samples, 'input')} ({verified.kind})", heads, rows

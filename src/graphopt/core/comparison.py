@@ -106,6 +106,10 @@ class TensorComparison:
         }
 
 
+SAME_NODES = "made by the same nodes"
+"""Detail of a match that needed no numbers."""
+
+
 def compare_tensor(name: str, reference: Array, candidate: Array, tolerance: Tolerance) -> TensorComparison:
     """Compare one tensor; both arrays are left as they are.
 

@@ -98,6 +98,8 @@ class OnnxRuntimeSession:
             options.enable_cpu_mem_arena = False
             options.enable_mem_pattern = False
             options.add_session_config_entry("session.disable_prepacking", "1")
+            # Threads that wait for work leave the cores to others.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._weights = dict(weights or {})  # onnxruntime reads them as long as the session lives
         for initializer, value in self._weights.items():
             options.add_initializer(initializer, value)

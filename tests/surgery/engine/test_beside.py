@@ -77,11 +77,12 @@ def test_nodes_with_graphs_inside_are_kept_apart_and_still_right(write_text: Wri
 
 
 def test_an_input_or_weight_that_is_an_output_gets_a_node(write_text: Write) -> None:
-    text = f"{HEAD}(float[2,3] y) {{ y = Identity (x) }}"
+    text = f"{HEAD}(float[2,3] y, float[2,3] z) {{ y = Identity (x) z = Identity (x) }}"
     path = write_text(text, "s.onnx")
     joined = join(load_model(path), [load_model(path)])
     answers = _run(joined.model, FEED)
-    np.testing.assert_array_equal(answers[joined.outputs[0]["y"]], FEED["x"])
+    for name in ("y", "z"):
+        np.testing.assert_array_equal(answers[joined.outputs[0][name]], FEED["x"])
 
 
 @pytest.mark.parametrize(

@@ -362,3 +362,15 @@ def test_the_source_is_never_written(source: Path, tmp_path: Path, planted: Any)
     assert source.read_bytes() == before["bytes"]
     assert len(load_model(tmp_path / "o.onnx").graph) == 6
     onnx.checker.check_model(str(tmp_path / "o.onnx"))
+
+
+def test_a_declared_shape_that_is_wrong_in_the_source_already_is_nobodys_fault(
+    write_text: Callable[[str, str], Path], tmp_path: Path, planted: Any
+) -> None:
+    source = write_text(
+        '<ir_version: 8, opset_import: ["" : 13]> g (float[2,9] x) => (int64[2,5] y) '
+        "{ [first] a = Identity (x) b = Relu (a) y = NonZero (b) }",
+        "nonzero.onnx",
+    )
+    report = rewrite_file(source, tmp_path / "o.onnx", [planted.DropIdentity()])
+    assert report.verification.status is Status.PROVEN
