@@ -130,10 +130,9 @@ def find_pass(name: str) -> type[Pass]:
     if name not in names_in(PACKAGE):
         here = Path(f"{name}.py")
         own_file = f"; {here} is here: --plugin {here}" if here.is_file() else ""
-        raise UsageError(
-            f"unknown pass {name!r}; {did_you_mean(name, pass_names())} "
-            f"(a pass of your own: --plugin FILE.py{own_file})"
-        )
+        near = did_you_mean(name, pass_names())
+        hint = near if near.startswith("did") else "'graphopt passes' lists all"
+        raise UsageError(f"unknown pass {name!r}; {hint} (a pass of your own: --plugin FILE.py{own_file})")
     return find_class(PACKAGE, name, Pass, kind="pass")
 
 

@@ -144,6 +144,13 @@ def test_without_the_plugin_the_pass_is_unknown_and_the_option_is_named(call: Ca
     assert "--plugin FILE.py" in done.err
 
 
+def test_far_from_every_name_the_list_is_not_poured_out(call: Call) -> None:
+    done = call("passes", "zzz")
+    assert done.code == 2
+    assert "'graphopt passes' lists all" in done.err
+    assert len(done.err) < 200
+
+
 def test_a_file_of_that_name_in_the_folder_is_offered(call: Call) -> None:
     assert "drop_mul_by_one.py is here: --plugin drop_mul_by_one.py" in call(*APPLY).err
 

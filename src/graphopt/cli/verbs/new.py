@@ -34,7 +34,7 @@ _folder_option = click.option(
 )
 
 
-@command.command("pass")
+@command.command("pass", short_help="A pass, a fixture and a failing test around one node.")
 @click.argument("name")
 @_model_option
 @click.option("--node", required=True, help="What to rewrite: a node's name, NODE:INDEX, or its output.")
@@ -107,7 +107,7 @@ def new_pass_command(
         print_line(f"  {line}")
 
 
-@command.command("recipe")
+@command.command("recipe", short_help="A recipe for a graph, guesses marked.")
 @click.argument("name")
 @_model_option
 @_folder_option
