@@ -155,8 +155,11 @@ class PassCase:
         cls = find_pass(self.name)
         return cls(**typed_options(self.name, cls, self.required))
 
-    def variants(self) -> dict[str, onnx.ModelProto]:
-        """Return the suitable model, and the same nodes in other places; the first two must change."""
+    def variant(self, place: str) -> onnx.ModelProto | None:
+        """Return the suitable model, or the same nodes in another place or opset; None when there is none.
+
+        In ``main`` and ``subgraph`` a pass must change something; elsewhere it need only stay correct.
+        """
         text = self.suitable
         if not text.startswith("<"):
             text = (
@@ -164,15 +167,12 @@ class PassCase:
                 f" {{ {text.format(x='x')} z = Neg (y) }}"
             )
         main = onnx.parser.parse_model(text)
-        nested = {} if self.no_nested else {"subgraph": _nested(main)}
-        return {"main": main, **nested, "initializers": _with_initializers(main), "function": _called(main)}
-
-
-@pytest.fixture
-def random_model() -> Callable[..., onnx.ModelProto]:
-    """``random_model`` of ``random_graphs.py``."""
-    found: Callable[..., onnx.ModelProto] = load_file(HERE / "random_graphs.py").random_model
-    return found
+        if place.startswith("opset "):
+            return _converted(main, int(place.removeprefix("opset ")))
+        if place == "subgraph" and self.no_nested:
+            return None
+        places = {"subgraph": _nested, "initializers": _with_initializers, "function": _called}
+        return places[place](main) if place in places else main
 
 
 @functools.cache
@@ -200,6 +200,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         cases = [pass_case(name) for name in pass_names()]
         chosen = [case for case in cases if case.suitable or argument == "case"]
         metafunc.parametrize(argument, chosen, ids=[case.name for case in chosen])
+
+
+def _converted(main: onnx.ModelProto, version: int) -> onnx.ModelProto | None:
+    if main.opset_import[0].version >= version:
+        return None
+    return onnx.version_converter.convert_version(main, version)
 
 
 def _nested(main: onnx.ModelProto) -> onnx.ModelProto:

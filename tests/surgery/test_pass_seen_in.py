@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from graphopt.surgery import PassStep, Status, describe_passes, parse_steps, rewrite_file
+from graphopt.surgery import PassStep, Status, Verify, describe_passes, find_pass, parse_steps, rewrite_file
+from graphopt.surgery.catalogue import describe_pass
 from graphopt.surgery.catalogue_markdown import COMMAND, catalogue_page
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECIMENS = sorted(path.stem for path in (ROOT / "tests" / "specimens").glob("*.py"))
-RAW = ("deepmar_bs1", "refinenet", "fcos", "nas_fpn", "faster_rcnn_dcn")
 SMALL = ("deepmar_bs1",)
+LARGE = ("refinenet", "fcos", "nas_fpn", "faster_rcnn_dcn")
 
 
 def _sightings() -> Iterator[Any]:
@@ -25,7 +26,7 @@ def _sightings() -> Iterator[Any]:
 
 def test_every_sighting_is_a_raw_graph_or_a_specimen() -> None:
     named = {graph for info in describe_passes() for graph in info.seen_in}
-    assert named <= {*RAW, *SPECIMENS}
+    assert named <= {*SMALL, *LARGE, *SPECIMENS}
     assert not set(SPECIMENS) - named, "specimens on which no pass is said to fire"
 
 
@@ -43,9 +44,14 @@ def test_the_pass_fires_and_the_result_is_proven(
     case = pass_case_of(name)
     options = case.options.get(graph, case.required)
     prepare = parse_steps(case.prepare) if case.prepare else ()
-    report = rewrite_file(exported_graph(graph), tmp_path / "o.onnx", [*prepare, PassStep(name, options)])
+    # A large graph takes half a minute to compare: a pass proven on another one need only fire there.
+    others = {*SPECIMENS, *SMALL} & set(describe_pass(find_pass(name)).seen_in)
+    verify = Verify.OFF if graph in LARGE and others else Verify.FINAL
+    steps = [*prepare, PassStep(name, options)]
+    report = rewrite_file(exported_graph(graph), tmp_path / "o.onnx", steps, verify=verify)
     assert report.passes[-1].modified, report.passes[-1].declined
-    assert report.verification.status is Status.PROVEN, report.verification
+    assert report.verification.status is (Status.OFF if verify is Verify.OFF else Status.PROVEN)
+    assert "refuses" not in report.verification.reason
 
 
 def test_the_catalogue_page_is_up_to_date() -> None:
