@@ -9,7 +9,7 @@ from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.roles import Roles
 from graphopt.recipes.catalogue import find_recipe, recipe_names
 from graphopt.recipes.recipe import Recipe
-from graphopt.recipes.roles import known_outputs, needs_roles, resolve
+from graphopt.recipes.roles import needs_roles, outputs_of, resolve
 from graphopt.recipes.samples import feeds_for
 from graphopt.surgery import PassStep, RewriteReport, Samples, Verify, rewrite_file
 
@@ -49,11 +49,12 @@ def rewrite(
     Raises:
         GraphoptError: as ``surgery.rewrite_file``.
     """
-    recipe = find_recipe(recipe_name) if recipe_name else _recorded_recipe(source, needed=steps is None)
+    artefact = Artefact.load(source)  # once: it hashes the whole file
+    recipe = find_recipe(recipe_name) if recipe_name else _recorded_recipe(artefact, needed=steps is None)
     if steps is None:
         assert recipe is not None
         steps = recipe.passes
-    known = known_outputs(source, recipe)
+    known = outputs_of(artefact, recipe)
     if needs_roles(steps, roles):
         steps, known = resolve(load_model(source), steps, known, roles)
     samples = None
@@ -79,9 +80,8 @@ def rewrite(
     )
 
 
-def _recorded_recipe(source: Path, *, needed: bool) -> Recipe | None:
+def _recorded_recipe(artefact: Artefact | None, *, needed: bool) -> Recipe | None:
     """Return the recipe that the sidecar names; one that is not known here is done without if it can be."""
-    artefact = Artefact.load(source)
     if artefact is None or not artefact.recipe:
         return None
     if not needed and artefact.recipe not in recipe_names():

@@ -21,7 +21,11 @@ _PIN = "pin_outputs"
 
 def known_outputs(model: Path, recipe: Recipe | None) -> tuple[TensorSpec, ...]:
     """Return what is known of a model's outputs: its sidecar's, else its recipe's."""
-    artefact = Artefact.load(model) if model.is_file() else None
+    return outputs_of(Artefact.load(model) if model.is_file() else None, recipe)
+
+
+def outputs_of(artefact: Artefact | None, recipe: Recipe | None) -> tuple[TensorSpec, ...]:
+    """Return what is known of a model's outputs, its sidecar having been read."""
     if artefact is not None and any(spec.role for spec in artefact.outputs):
         return artefact.outputs
     return recipe.outputs if recipe is not None else ()
