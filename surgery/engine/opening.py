@@ -41,6 +41,8 @@ class Cuts:
         pairs: to compare.
         operators: of the foreign nodes, each with how often it occurs in the source.
         left_out: what is not compared besides the foreign nodes, and why, in clauses.
+        has_unjudged: whether something is left out that another model could answer for: not merely an
+            output that such a node makes itself.
     """
 
     source_inputs: tuple[TensorSpec, ...] = ()
@@ -48,6 +50,7 @@ class Cuts:
     pairs: tuple[Pair, ...] = ()
     operators: Mapping[str, int] | None = None
     left_out: tuple[str, ...] = ()
+    has_unjudged: bool = False
 
 
 def no_cuts(names: Mapping[str, str]) -> Cuts:
@@ -83,8 +86,10 @@ def plan_cuts(source: Side, other: Side, names: Mapping[str, str]) -> Cuts:
     pairs = []
     lost = sorted(_made(source.foreign) - fed)
     left_out = [f"what follows from {name}, {_why_not_fed(name, source, other)}" for name in lost]
+    made = 0
     for now, then in names.items():
         if then in fed and now in fed:
+            made += 1
             left_out.append(f"output {now}, which such an operator makes")
         elif then in clean and now in other_clean:
             pairs.append(Pair(now, now, then))
@@ -111,6 +116,7 @@ def plan_cuts(source: Side, other: Side, names: Mapping[str, str]) -> Cuts:
         pairs=tuple(pairs),
         operators=counts,
         left_out=tuple(left_out),
+        has_unjudged=len(left_out) > made,
     )
 
 

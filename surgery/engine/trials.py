@@ -82,7 +82,7 @@ class TrialRunner:
 
     def run(self, source: ir.Model, trials: list[Trial], feeds: tuple[Feeds, ...]) -> Iterator[Answers]:
         """Run together what can be run together; what fails together is run in smaller parts."""
-        together = [trial for trial in trials if _can_join(source, trial, feeds)]
+        together = [trial for trial in trials if can_join(source, trial, feeds)]
         if together:
             answers = self._run_joined(source, together, feeds)
             if answers is not None:
@@ -145,7 +145,8 @@ def _open_candidate(model: ir.Model, trial: Trial) -> dict[str, str]:
     return open_model(model, trial.cuts.other_inputs, list(dict.fromkeys(p.other for p in trial.cuts.pairs)))
 
 
-def _can_join(source: ir.Model, trial: Trial, feeds: tuple[Feeds, ...]) -> bool:
+def can_join(source: ir.Model, trial: Trial, feeds: tuple[Feeds, ...]) -> bool:
+    """Whether source and candidate can be run in one graph, on whole feeds."""
     other = trial.candidate.model
     if why_not_joined(source, other) is not None:
         return False

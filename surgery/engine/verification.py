@@ -24,6 +24,7 @@ from graphopt.surgery.engine.foreign import Operator, foreign_nodes, output_spec
 from graphopt.surgery.engine.made_inputs import SEEDED, make_inputs
 from graphopt.surgery.engine.opening import Cuts, Side, no_cuts, nodes_behind, plan_cuts
 from graphopt.surgery.engine.output_dtypes import with_source_dtypes
+from graphopt.surgery.engine.selections import compare_between
 from graphopt.surgery.engine.trials import Answers, Candidate, Trial, TrialRunner
 from graphopt.surgery.engine.verdicts import (
     Verdict,
@@ -133,8 +134,27 @@ class Verifier:
             elif error := found.answer.error:
                 verdict = Verdict(status=Status.FAILED, reason=f"the result does not run: {error}")
             else:
-                verdict = self._with_share(source, trial, _verdict(source, found, count, kind))
+                verdict = _verdict(source, found, count, kind)
+                if verdict.status is Status.FAILED:
+                    verdict = self._between_selections(source, trial, feeds, count, verdict)
+                verdict = self._with_share(source, trial, verdict)
             yield trial.place, dataclasses.replace(verdict, kind=kind if verdict.samples else "")
+
+    def _between_selections(
+        self, source: ir.Model, trial: Trial, feeds: tuple[Feeds, ...], count: int, failed: Verdict
+    ) -> Verdict:
+        """Look whether only the choice between nearly equal numbers differs."""
+        found = compare_between(source, trial, feeds, self.scratch)
+        if found is None:
+            return failed
+        verdict = _verdict(source, found.answers, count, "")
+        if verdict.status is not Status.PROVEN:
+            return failed
+        chosen = ", ".join(found.operators)
+        return verdict.with_note(
+            f"{chosen} chose otherwise between nearly equal numbers, and so {failed.reason}; "
+            "what it chooses from, and what follows from the source's choice, is equal"
+        )
 
     def _try_otherwise(self, error: str, inputs: SharedInputs) -> None:
         """Judge all anew when the source may run with an operator cut out, or with other sizes."""
