@@ -71,7 +71,7 @@ def lean_model(model: ir.Model, spill: Path) -> LeanModel:
                 continue
             path, offset = spill, -(-stream.tell() // _ALIGNMENT) * _ALIGNMENT
             if isinstance(tensor, FileTensor):
-                path, offset = tensor.source.path, tensor.span.offset
+                path, offset = tensor.source.path.absolute(), tensor.span.offset
             else:
                 stream.seek(offset)
                 stream.write(tensor.tobytes())

@@ -71,7 +71,10 @@ def test_messages_of_native_code_become_one_short_line() -> None:
     assert len(one_line("x" * 1000)) == 300
 
 
-def test_large_weights_stay_in_their_file_and_new_ones_are_spilled(tmp_path: Path) -> None:
+def test_large_weights_stay_in_their_file_and_new_ones_are_spilled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(5)
     weights = {name: rng.standard_normal((40, 50)).astype(np.float32) for name in ("w", "v")}
     graph = onnx.parser.parse_graph(
@@ -85,7 +88,7 @@ def test_large_weights_stay_in_their_file_and_new_ones_are_spilled(tmp_path: Pat
     )
     model = load_model(path)
     feed: dict[str, Any] = {"x": rng.standard_normal((3, 40)).astype(np.float32)}
-    stored = lean_model(load_model(path), tmp_path / "a.bin")
+    stored = lean_model(load_model(Path("m.onnx")), tmp_path / "a.bin")
     assert [(weight.name, weight.path) for weight in stored.weights] == [("w", path)]
     assert len(stored.structure) < 1000
     model.graph.initializers["w"].const_value = ir.tensor(weights["v"], name="w")
