@@ -49,6 +49,7 @@ class CanonicalLayernorm(GraphPass):
     Before: ``m = ReduceMean(x); d = x - m; v = ReduceMean((x - m) * (x - m)); d / Sqrt(eps + v)``.
     After: ``m = ReduceMean(x); d = x - m; v = ReduceMean(Pow(d, 2)); d / Sqrt(v + eps)``.
     Seen in: custom_layernorm.
+    Known as: layernorm-pattern (16).
     """
 
     name: ClassVar[str] = "canonical_layernorm"

@@ -58,6 +58,7 @@ class ClampConstants(GraphPass):
     Before: ``Where(mask, -3.4e38, scores) -> Softmax``.
     After: ``Where(mask, -65504, scores) -> Softmax``.
     Seen in: causal_decoder.
+    Known as: clamp-constants-fp16 (14).
 
     Attributes:
         limit: largest magnitude that stays; 10000 leaves room for scores that are added.

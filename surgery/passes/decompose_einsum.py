@@ -28,6 +28,7 @@ class DecomposeEinsum(GraphPass):
     Before: ``q[b,h,i,d], k[b,h,j,d] -> Einsum("bhid,bhjd->bhij")``.
     After: ``MatMul(q, Transpose(k, 0,1,3,2))``.
     Seen in: einsum_attention.
+    Known as: einsum -> matmul/permute (S10).
     """
 
     name: ClassVar[str] = "decompose_einsum"

@@ -33,6 +33,7 @@ class DecomposeL2norm(GraphPass):
     Before: ``x -> ReduceL2(axes=[1])``; ``x -> LpNormalization(axis=1, p=2)``.
     After: ``Sqrt(ReduceSum(x * x))``; ``x / Sqrt(ReduceSum(x * x))``.
     Seen in: embedding_head.
+    Known as: normalize/norm -> mul, sqrt, sum (S16).
     """
 
     name: ClassVar[str] = "decompose_l2norm"

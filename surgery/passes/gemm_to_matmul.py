@@ -32,6 +32,7 @@ class GemmToMatmul(GraphPass):
     Before: ``x -> Gemm(., w, b, transB=1, alpha=2)``.
     After: ``x -> MatMul(., 2 w^T) -> Add(., b)``; constants are scaled and turned beforehand.
     Seen in: deepmar_bs1.
+    Known as: gemm-matmul-add (21).
     """
 
     name: ClassVar[str] = "gemm_to_matmul"

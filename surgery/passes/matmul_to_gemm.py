@@ -30,6 +30,7 @@ class MatmulToGemm(GraphPass):
     Before: ``x[8,64] -> MatMul(., w[64,10]) -> Add(., b[10])``.
     After: ``x -> Gemm(., w, b)``.
     Seen in: attribute_head.
+    Known as: gemm-matmul-add (21).
     """
 
     name: ClassVar[str] = "matmul_to_gemm"

@@ -36,6 +36,7 @@ class MergeBatchMatmul(GraphPass):
     Before: ``x[2,197,768] -> MatMul(., w[768,3072])``.
     After: ``x -> Reshape[394,768] -> MatMul(., w) -> Reshape[2,197,3072]``.
     Seen in: vit_block, causal_decoder.
+    Known as: merge-bmm-axes (19).
     """
 
     name: ClassVar[str] = "merge_batch_matmul"

@@ -120,7 +120,8 @@ def _sizes(node: ir.Node, source: Shape | None, after: Shape | None) -> tuple[in
     if 0 in after or (source is not None and 0 in source):
         return "it is empty"
     sizes = [_size(size, index, source) for index, size in enumerate(after)]
-    if sizes.count(-1) > 1:
+    # A copied size may be zero at run time, and then nothing tells what -1 stands for.
+    if sizes.count(-1) > 1 or {0, -1} <= set(sizes):
         unknown = ["?" if size is None else str(size) for size in after]
         return f"more than one size of [{', '.join(unknown)}] is unknown"
     return tuple(sizes)

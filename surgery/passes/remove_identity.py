@@ -26,6 +26,7 @@ class RemoveIdentity(GraphPass):
     After: ``x -> Relu``; also for Reshape, Expand, Flatten, Slice and Tile that keep the shape, and
     for Concat, Max, Mean, Min and Sum of one tensor.
     Seen in: skip_decoder.
+    Known as: big-constant cleanup (43).
     """
 
     name: ClassVar[str] = "remove_identity"

@@ -32,6 +32,7 @@ class SoftmaxAxisLast(GraphPass):
     Before: ``x[1,4,100] -> Softmax(axis=1)``.
     After: ``x -> Transpose(0,2,1) -> Softmax(axis=2) -> Transpose(0,2,1)``.
     Seen in: prototype_masks.
+    Known as: softmax-axis-last (12).
     """
 
     name: ClassVar[str] = "softmax_axis_last"

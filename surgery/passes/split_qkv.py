@@ -56,6 +56,7 @@ class SplitQkv(GraphPass):
     Before: ``MatMul(x, w) -> Add -> Reshape[b,s,3,h,d] -> Transpose -> Gather(0 | 1 | 2)``.
     After: three times ``MatMul(x, w_i) -> Add -> Reshape[b,s,h,d] -> Transpose``.
     Seen in: vit_block.
+    Known as: split-qkv (20).
     """
 
     name: ClassVar[str] = "split_qkv"

@@ -35,6 +35,7 @@ class SplitRnn(GraphPass):
     Before: ``x -> LSTM(direction="bidirectional", initial_h=0, initial_c=0)``.
     After: ``Concat(LSTM(direction="forward"), LSTM(direction="reverse"))``, without the zero states.
     Seen in: crnn.
+    Known as: bidirectional-rnn-split (33).
     """
 
     name: ClassVar[str] = "split_rnn"

@@ -40,6 +40,7 @@ class ToFloat16(ModelPass):
     Before: ``x -> Conv(w) -> Relu -> y``, all float32.
     After: ``x -> Cast(float16) -> Conv(w16) -> Relu -> Cast(float) -> y``.
     Seen in: vit_block.
+    Known as: whole-model fp16 (42).
 
     Attributes:
         keep_ops: operators that stay in float32.

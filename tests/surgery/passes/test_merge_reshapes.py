@@ -81,6 +81,11 @@ def test_one_size_may_be_unknown(
             "n,m,4",
             "more than one size of",
         ),
+        (
+            "a = Unsqueeze <axes = [1]> (v) y = Unsqueeze <axes = [4]> (a) z = Neg (v)",
+            "n,m,4",
+            "more than one size of",
+        ),
         ("a = Unsqueeze <axes = [2]> (v) y = Squeeze <axes = [0]> (a) z = Neg (v)", "1,0,4", "it is empty"),
     ],
 )
@@ -112,3 +117,14 @@ def test_all_opsets_are_read(rewrite: Rewrite, opset: int) -> None:
     assert "Squeeze" not in result.ops
     assert result.ops.count("Reshape") == 1
     result.assert_same()
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_an_empty_tensor_stays_one(
+    rewrite: Rewrite, model_of: Rewrite, run_model: Rewrite, size: int
+) -> None:
+    text = graph("a = Unsqueeze <axes = [0]> (v) b = Flatten <axis = 2> (a) y = Exp (b)", shape="n,4")
+    result = rewrite(text, MergeReshapes())
+    feeds = {"x": np.ones((size, 4), np.float32)}
+    expected, got = (run_model(model, feeds)["y"] for model in (model_of(text), result.model))
+    assert expected.shape == got.shape
