@@ -154,7 +154,7 @@ def _unlike(first: Feeds, feed: Feeds, inputs: SharedInputs, uses: dict[str, _Us
         if array.size == 0 or not np.array_equal(array.ravel(), first[spec.name].ravel()[: array.size]):
             continue
         if array.dtype.kind == "b":
-            changed[spec.name] = np.logical_not(array)
+            changed[spec.name] = np.asarray(np.logical_not(array))
         elif array.dtype.kind in "iu" and not _is_mask(spec):
             high = uses.get(spec.name, _Use()).bound or _SMALL
             changed[spec.name] = np.asarray((array.astype(np.int64) + 1) % high, dtype=spec.dtype)

@@ -175,6 +175,13 @@ class PassCase:
         return places[place](main) if place in places else main
 
 
+@pytest.fixture
+def random_model() -> Callable[..., onnx.ModelProto]:
+    """``random_model`` of ``random_graphs.py``."""
+    found: Callable[..., onnx.ModelProto] = load_file(HERE / "random_graphs.py").random_model
+    return found
+
+
 @functools.cache
 def pass_case(name: str) -> PassCase:
     """Read the constants of ``test_<name>.py``."""

@@ -118,6 +118,7 @@ def test_pictures_too_small_for_the_model_are_made_larger(verified: Any) -> None
 def test_a_single_number_differs_from_one_input_to_the_next(made: Any, dtype: str) -> None:
     first, second = made(f"({dtype} x) => ({dtype} y) {{ y = Identity (x) }}").feeds
     assert first["x"] != second["x"]
+    assert all(isinstance(feed["x"], np.ndarray) for feed in (first, second))
     assert first["x"].dtype == second["x"].dtype == np.dtype(dtype)
 
 
