@@ -1,5 +1,6 @@
 """Closed-form fit of a last convolution, and scales for convolutions without batch norms, on toys."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,16 @@ from graphopt.exporters.models.refinenet import build_refinenet
 torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Several threads spin more than they compute on pictures this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 HEIGHT, WIDTH, CLASSES, VOID = 40, 56, 4, 255
 Scene = tuple[NDArray[np.float32], NDArray[np.uint8]]

@@ -48,7 +48,7 @@ def test_from_demo_to_the_device_box_and_back(
     assert stages == ["torch", "raw", "rewritten", "onnxruntime", "openvino", "atc"]
     assert all(row.verdict == "match" for row in report.stages[1:-1])
     assert [(check.batch, check.images, check.passed) for check in report.batches] == [
-        (1, 3, True),
+        (1, 2, True),
         (3, 5, True),
     ]
     ops = report.rewrite["ops_after"]
