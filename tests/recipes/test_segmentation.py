@@ -88,6 +88,9 @@ def test_the_pipeline_scores_compares_and_draws_masks(project: Path, pipeline: P
     rows = {row["name"]: row for row in content["scores"]["rewritten"]["details"]["rows"]}
     assert (rows["cat"]["pixels"] > 0, rows["sofa"]["pixels"], rows["sofa"]["IoU"]) == (True, 0, None)
     page = (project / "run/report.html").read_text()
+    assert re.search(r"Not in these images: [a-z, ]*sofa", page)
+    assert "<td>sofa</td>" not in page
+    assert "<td>cat</td>" in page
     pictures = re.findall(r'alt="(\w+)\.jpg: (\w+)" src="data:image/jpeg;base64,([^"]+)"', page)
     assert [caption for _, caption, _ in pictures] == ["image", "labels", "prediction"] * 7
     for _, _, content in pictures:

@@ -67,7 +67,10 @@ def finite(value: Any) -> Any:
 def _page(report: PipelineReport, scorer: Scorer) -> dict[str, Any]:
     shown = _shown_stage(scorer)
     rewrite = report.rewrite
-    details = shown.score.details.get("rows", []) if shown and shown.score else []
+    rows = shown.score.details.get("rows", []) if shown and shown.score else []
+    columns = [name for name in rows[0] if name != "name"] if rows else []
+    # What the labels do not show has no figure: named, it need not fill a table.
+    details = [row for row in rows if row[columns[-1]] is not None] or rows
     return {
         **report.to_json(),
         "summary": _summary(report),
@@ -76,7 +79,8 @@ def _page(report: PipelineReport, scorer: Scorer) -> dict[str, Any]:
         "gallery": _gallery(scorer, shown) if shown else [],
         "gallery_stage": shown.label if shown else "",
         "details": details,
-        "detail_columns": [name for name in details[0] if name != "name"] if details else [],
+        "detail_columns": columns,
+        "details_absent": [row["name"] for row in rows if row not in details],
         "detail_kind": scorer.recipe.task.detail_kind if scorer.recipe.task else "",
         "passes": [
             {**item, "applied": len(item["applied"]), "declined": len(item["declined"])}
