@@ -42,7 +42,7 @@ class GatherColumnsToSlice(GraphPass):
     and compilers see through it.
     Before: ``x[N,T,C] -> Gather(axis 1, index 0)``, ``Gather(axis 1, [2,3,4])``.
     After: ``x -> Slice(axis 1, 0:1) -> Squeeze(1)``, ``Slice(axis 1, 2:5)``.
-    Seen in: box_decoder, vit_block.
+    Seen in: box_decoder, fcos, vit_block.
     Known as: gather-to-slice (7).
     """
 

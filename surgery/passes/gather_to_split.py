@@ -50,7 +50,7 @@ class GatherToSplit(GraphPass):
     passes over it once, or is only a view.
     Before: ``x[3,N,C] -> Gather(0)``, ``x -> Gather(1)``, ``x -> Gather(2)``, all along axis 0.
     After: ``x -> Split(1,1,1)``, each part ``-> Squeeze(0)``; slices of one axis need no Squeeze.
-    Seen in: box_decoder, vit_block.
+    Seen in: box_decoder, fcos, vit_block.
     Known as: gather-to-split (6).
     """
 

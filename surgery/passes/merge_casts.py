@@ -28,7 +28,7 @@ class MergeCasts(GraphPass):
     and int64 steps leave the fast cores of some devices.
     Before: ``x int32 -> Cast(int64) -> Cast(float)``, ``x float -> Cast(double) -> Cast(float)``.
     After: ``x -> Cast(float)``, ``x``; a Cast to the dtype that its input has goes too.
-    Seen in: label_head, skip_decoder.
+    Seen in: fcos, label_head, skip_decoder.
     Known as: KnowledgeMergeCasts, big-constant cleanup (43).
     """
 

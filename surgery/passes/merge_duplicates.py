@@ -49,7 +49,7 @@ class MergeDuplicates(GraphPass):
     each answer anew; each is a kernel launch and memory on a device.
     Before: ``x -> Shape -> Gather(0)`` twice, weights ``w`` and ``w_copy`` with the same bytes.
     After: one ``Shape -> Gather(0)`` and one ``w`` with both readers.
-    Seen in: box_decoder, skip_decoder, vit_block.
+    Seen in: box_decoder, fcos, skip_decoder, vit_block.
     Known as: big-constant cleanup (43), duplicate Concat of single-output-split (27).
     """
 

@@ -32,7 +32,7 @@ class NegativeGatherIndex(GraphPass):
     Why: ONNX lets -1 mean the last element; gathers of some devices read in front of the tensor.
     Before: ``x[N,13,C] -> Gather(axis 1, index -1)``; also GatherElements, GatherND and the scatters.
     After: ``x -> Gather(axis 1, index 12)``.
-    Seen in: vit_block.
+    Seen in: fcos, vit_block.
     Known as: negative-gather-index (4).
     """
 

@@ -43,7 +43,7 @@ class RemoveExpand(GraphPass):
     that read it can repeat them for nothing.
     Before: ``mask[2,1,1,7] -> Expand([2,3,7,7]) -> Add(., scores[2,3,7,7])``.
     After: ``mask -> Add(., scores)``; those that repeat nothing go too.
-    Seen in: masked_attention.
+    Seen in: masked_attention, nas_fpn.
     Known as: expand-fold (23), expand trick (S3).
     """
 

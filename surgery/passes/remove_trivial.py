@@ -47,7 +47,7 @@ class RemoveTrivial(GraphPass):
     Before: ``x -> Split(into 1) -> Mul(1) -> Add(0) -> ReduceSum(over an axis of size 1) -> Relu``.
     After: ``x -> Relu``; also Div and Pow by 1, And, Or, Xor and Where with a constant that decides,
     Concat, Max, Mean, Min and Sum of one tensor, global pools of a single element.
-    Seen in: masked_attention.
+    Seen in: masked_attention, nas_fpn.
     Known as: single-output-split (27), big-constant cleanup (43).
     """
 

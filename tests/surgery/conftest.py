@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import importlib.util
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -109,7 +108,6 @@ class LoseOutput(GraphPass):
 
 
 HERE = Path(__file__).parent
-SPECIMENS = HERE.parent / "specimens"
 
 
 def load_file(path: Path) -> ModuleType:
@@ -293,61 +291,6 @@ def _called(main: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-@pytest.fixture(scope="session")
-def exported_graph(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
-    """A function that makes an exported graph by name, once: a raw one refilled, or a specimen."""
-    folder = tmp_path_factory.mktemp("exported")
-
-    @functools.cache
-    def make(name: str) -> Path:
-        target = folder / f"{name}.onnx"
-        if (SPECIMENS / f"{name}.py").exists():
-            _export(load_file(SPECIMENS / f"{name}.py"), target)
-            return target
-        shared = request.getfixturevalue("shared_dir")
-        source = shared / "raw" / f"{name}.onnx"
-        tool = shared / "tools" / "weights.py"
-        subprocess.run([sys.executable, str(tool), "fill", str(source), str(target)], check=True)
-        return target
-
-    return make
-
-
-def _export(specimen: ModuleType, target: Path) -> None:
-    """Export a specimen with seeded weights; see ``tests/specimens``."""
-    import warnings
-
-    import torch
-
-    torch.manual_seed(11)
-    module = specimen.build()
-    training = getattr(specimen, "TRAINING", False)
-    module.train(training)
-    dtypes = getattr(specimen, "DTYPES", {})
-    inputs = tuple(
-        torch.ones(shape, dtype=getattr(torch, dtypes[name])) if name in dtypes else torch.randn(shape)
-        for name, shape in specimen.INPUTS.items()
-    )
-    modes = torch.onnx.TrainingMode
-    # Exporters warn about what they deprecate and about traced sizes, which is what specimens are for.
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            inputs,
-            target,
-            dynamo=getattr(specimen, "DYNAMO", False),
-            opset_version=getattr(specimen, "OPSET", 11),
-            input_names=list(specimen.INPUTS),
-            dynamic_axes=getattr(specimen, "DYNAMIC_AXES", None),
-            do_constant_folding=getattr(specimen, "FOLD", True),
-            training=modes.TRAINING if training else modes.EVAL,
-            verbose=False,
-        )
-
-
 @pytest.fixture(autouse=True)
 def _children_in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Save a second per rewrite: children are tested in core, and here with the real graphs."""
@@ -403,6 +346,12 @@ def planted() -> Any:
         bypass=_bypass,
         chain_text=CHAIN,
     )
+
+
+@pytest.fixture(scope="session")
+def import_file() -> Callable[[Path], ModuleType]:
+    """``load_file``."""
+    return load_file
 
 
 @pytest.fixture

@@ -1,7 +1,12 @@
 """Every pass fires on the exported graphs that its docstring names, and the numbers stay."""
 
+import functools
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,9 +16,65 @@ from graphopt.surgery.catalogue import describe_pass
 from graphopt.surgery.catalogue_markdown import COMMAND, catalogue_page
 
 ROOT = Path(__file__).resolve().parents[2]
-SPECIMENS = sorted(path.stem for path in (ROOT / "tests" / "specimens").glob("*.py"))
+FOLDER = ROOT / "tests" / "specimens"
+SPECIMENS = sorted(path.stem for path in FOLDER.glob("*.py"))
 SMALL = ("deepmar_bs1",)
 LARGE = ("refinenet", "fcos", "nas_fpn", "faster_rcnn_dcn")
+
+
+@pytest.fixture(scope="session")
+def exported_graph(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    import_file: Callable[[Path], ModuleType],
+) -> Callable[[str], Path]:
+    """A function that makes an exported graph by name, once: a raw one refilled, or a specimen."""
+    folder = tmp_path_factory.mktemp("exported")
+
+    @functools.cache
+    def make(name: str) -> Path:
+        target = folder / f"{name}.onnx"
+        if name in SPECIMENS:
+            _export(import_file(FOLDER / f"{name}.py"), target)
+            return target
+        shared = request.getfixturevalue("shared_dir")
+        source = shared / "raw" / f"{name}.onnx"
+        tool = shared / "tools" / "weights.py"
+        subprocess.run([sys.executable, str(tool), "fill", str(source), str(target)], check=True)
+        return target
+
+    return make
+
+
+def _export(specimen: ModuleType, target: Path) -> None:
+    """Export a specimen with seeded weights; see ``tests/specimens``."""
+    import torch
+
+    torch.manual_seed(11)
+    module = specimen.build()
+    training = getattr(specimen, "TRAINING", False)
+    module.train(training)
+    dtypes = getattr(specimen, "DTYPES", {})
+    inputs = tuple(
+        torch.ones(shape, dtype=getattr(torch, dtypes[name])) if name in dtypes else torch.randn(shape)
+        for name, shape in specimen.INPUTS.items()
+    )
+    modes = torch.onnx.TrainingMode
+    # Exporters warn about what they deprecate and about traced sizes, which is what specimens are for.
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            inputs,
+            target,
+            dynamo=getattr(specimen, "DYNAMO", False),
+            opset_version=getattr(specimen, "OPSET", 11),
+            input_names=list(specimen.INPUTS),
+            dynamic_axes=getattr(specimen, "DYNAMIC_AXES", None),
+            do_constant_folding=getattr(specimen, "FOLD", True),
+            training=modes.TRAINING if training else modes.EVAL,
+            verbose=False,
+        )
 
 
 def _sightings() -> Iterator[Any]:

@@ -6,6 +6,7 @@ import pytest
 from graphopt.surgery.passes.remove_trivial import RemoveTrivial
 
 SUITABLE = "k = Constant <value = float[1] {{1}}> () a = Exp ({x}) b = Mul (a, k) y = Sin (b)"
+PREPARE = "static_shapes,fold_constants"
 
 Rewrite = Callable[..., Any]
 CONSTANTS = """<float zero = {0}, float[1] one = {1}, float[3,1] ones = {1,1,1}, float[2] two = {1,2},
