@@ -205,7 +205,7 @@ class Prover:
             write_model(State.of(self.source, plan[:count]).model, path)
             return check_model_file(path) is not None
 
-        return None if refused(0) else _first(len(plan), refused)
+        return None if check_model_file(self.source) is not None else _first(len(plan), refused)
 
     def _judge(self, candidates: Sequence[Candidate]) -> tuple[Verdict, ...]:
         if candidates:
