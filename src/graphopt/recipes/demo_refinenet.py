@@ -43,7 +43,9 @@ def make_refinenet_demo(
 
     Args:
         folder: created when missing.
-        fit_images: fewer are faster and less accurate; seven in a row show every class.
+        fit_images: fewer are faster and less accurate; seven in a row show every class. The mean IoU
+            on eight unseen scenes is 0.91 with 16 and 0.90 with 14; background everywhere has 0.10,
+            and so have the masks of other scenes.
         test_images: in ``val``.
         seed: of pictures and weights.
         recipe: another size of the network and its input.
