@@ -1,5 +1,6 @@
 """Make up inputs of a model from how it uses them, and say what was made up."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from graphopt.surgery.graph_queries import attribute_int, constant_tensor, input
 
 SEEDED = "seeded structured"
 SEEDS = (0, 1)
-_SMALL = 8
+INTEGERS_BELOW = (8, 2)
+"""Bound of integers that look up no table; the next when a model cannot run with the one before."""
 _MOVES = ("Expand", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")
 _PASSED_ON = frozenset(("Cast", "Concat", "Identity", *_MOVES))
 _LOOKUPS = frozenset(("Gather", "GatherElements", "GatherND"))
@@ -40,30 +42,37 @@ class MadeInputs:
     Attributes:
         feeds: one mapping per seed.
         kind: what they are, for reports.
+        free_integers: whether integers were made up that look up no table of known size.
     """
 
     feeds: tuple[Feeds, ...]
     kind: str
+    free_integers: bool = False
 
 
-def make_inputs(model: ir.Model, inputs: SharedInputs, seeds: Sequence[int] = SEEDS) -> MadeInputs:
+def make_inputs(
+    model: ir.Model, inputs: SharedInputs, seeds: Sequence[int] = SEEDS, *, below: int = INTEGERS_BELOW[0]
+) -> MadeInputs:
     """Make up one feed per seed; the later ones have a single sample where any number will do.
 
     Floats are structured pictures, integers that look up a table stay inside it, a mask is zeros and
-    ones, other integers are 0 to 7.
+    ones, other integers are small.
 
     Args:
         model: whose inputs they are.
         inputs: their sizes.
         seeds: one per feed.
+        below: what integers stay below when they look up no table of known size.
 
     Raises:
         PreconditionError: an input cannot be made up: strings, sizes, counts.
     """
-    uses = {value.name or "": _Use.of(value) for value in model.graph.inputs}
+    uses: dict[str, _Use] = defaultdict(lambda: _Use(below=below))
+    uses.update((value.name or "", _Use.of(value, below)) for value in model.graph.inputs)
     notes = [f"{name} = {size}" for name, size in inputs.guessed]
+    free = False
     for spec in inputs.specs:
-        use = uses.get(spec.name, _Use())
+        use = uses[spec.name]
         if use.size_of:
             raise PreconditionError(
                 f"input {spec.name} says a size or a place ({use.size_of}), "
@@ -71,11 +80,12 @@ def make_inputs(model: ir.Model, inputs: SharedInputs, seeds: Sequence[int] = SE
             )
         if _is_integer(spec):
             notes.append(f"{spec.name}: {_range_text(spec, use)}")
+            free = free or not (use.bound or _is_mask(spec))
     feeds = tuple(
         _feed(inputs if place == 0 else inputs.single(), uses, seed) for place, seed in enumerate(seeds)
     )
     feeds = (*feeds[:1], *(_unlike(feeds[0], feed, inputs, uses) for feed in feeds[1:]))
-    return MadeInputs(feeds, SEEDED + (f"; {', '.join(notes)}" if notes else ""))
+    return MadeInputs(feeds, SEEDED + (f"; {', '.join(notes)}" if notes else ""), free)
 
 
 @dataclass(frozen=True)
@@ -85,13 +95,20 @@ class _Use:
     Attributes:
         bound: size of the smallest table that it looks up; 0 for none.
         size_of: the node that takes it for a size; empty for none.
+        below: the bound where no table is looked up.
     """
 
     bound: int = 0
     size_of: str = ""
+    below: int = INTEGERS_BELOW[0]
+
+    @property
+    def high(self) -> int:
+        """What its numbers stay below."""
+        return self.bound or self.below
 
     @classmethod
-    def of(cls, value: ir.Value) -> "_Use":
+    def of(cls, value: ir.Value, below: int) -> "_Use":
         bound, pending, seen = 0, [value], {value}
         while pending:
             for node, index in pending.pop().uses():
@@ -105,7 +122,7 @@ class _Use:
                 elif node.op_type in _PASSED_ON:
                     pending.extend(found for found in node.outputs if found not in seen)
                     seen.update(node.outputs)
-        return cls(bound=bound)
+        return cls(bound=bound, below=below)
 
 
 def _table_size(node: ir.Node) -> int:
@@ -131,7 +148,7 @@ def _is_mask(spec: TensorSpec) -> bool:
 def _range_text(spec: TensorSpec, use: _Use) -> str:
     if use.bound:
         return f"0 to {use.bound - 1}"
-    return "0 and 1" if _is_mask(spec) else f"0 to {_SMALL - 1}"
+    return "0 and 1" if _is_mask(spec) or use.below == 2 else f"0 to {use.below - 1}"
 
 
 def _feed(inputs: SharedInputs, uses: dict[str, _Use], seed: int) -> Feeds:
@@ -142,7 +159,7 @@ def _feed(inputs: SharedInputs, uses: dict[str, _Use], seed: int) -> Feeds:
     for place, spec in enumerate(inputs.specs):
         if _is_integer(spec):
             rng = np.random.default_rng([seed, place, 1])
-            feed[spec.name] = _integers(spec, uses.get(spec.name, _Use()), rng)
+            feed[spec.name] = _integers(spec, uses[spec.name], rng)
     return feed
 
 
@@ -156,7 +173,7 @@ def _unlike(first: Feeds, feed: Feeds, inputs: SharedInputs, uses: dict[str, _Us
         if array.dtype.kind == "b":
             changed[spec.name] = np.asarray(np.logical_not(array))
         elif array.dtype.kind in "iu" and not _is_mask(spec):
-            high = uses.get(spec.name, _Use()).bound or _SMALL
+            high = uses[spec.name].high
             changed[spec.name] = np.asarray((array.astype(np.int64) + 1) % high, dtype=spec.dtype)
     return changed
 
@@ -167,5 +184,5 @@ def _integers(spec: TensorSpec, use: _Use, rng: np.random.Generator) -> Array:
         mask = rng.integers(0, 2, shape)
         mask[..., :1] = 1  # a row of nothing but zeros makes a softmax of nothing
         return np.asarray(mask, dtype=spec.dtype)
-    high = min(use.bound or _SMALL, int(np.iinfo(np.dtype(spec.dtype)).max) + 1)
+    high = min(use.high, int(np.iinfo(np.dtype(spec.dtype)).max) + 1)
     return np.asarray(rng.integers(0, high, shape), dtype=spec.dtype)

@@ -21,7 +21,7 @@ from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.tensors import Array, TensorSpec
 from graphopt.surgery.engine.feeds import PICTURE_SIZES, Feeds, SharedInputs, shared_inputs
 from graphopt.surgery.engine.foreign import Operator, foreign_nodes, output_specs_of
-from graphopt.surgery.engine.made_inputs import SEEDED, make_inputs
+from graphopt.surgery.engine.made_inputs import INTEGERS_BELOW, SEEDED, make_inputs
 from graphopt.surgery.engine.opening import Cuts, Side, no_cuts, nodes_behind, plan_cuts
 from graphopt.surgery.engine.output_dtypes import with_source_dtypes
 from graphopt.surgery.engine.selections import compare_between
@@ -59,6 +59,8 @@ class Verifier:
     seconds: float = 0.0
     _refused: set[Operator] = field(default_factory=set)
     _picture: int = PICTURE_SIZES[0]
+    _below: int = INTEGERS_BELOW[0]
+    _free_integers: bool = False
 
     def judge(self, candidates: Sequence[Candidate]) -> tuple[Verdict, ...]:
         """Run the models on the same inputs and compare every output with the source's.
@@ -167,13 +169,19 @@ class Verifier:
         if self.samples is None and larger and any(size == self._picture for _, size in inputs.guessed):
             self._picture = larger[0]
             raise _RunAgainError
+        # An index that is worked out from an input may lie outside of what it looks up.
+        fewer = [size for size in INTEGERS_BELOW if size < self._below]
+        if self.samples is None and fewer and self._free_integers:
+            self._picture, self._below = PICTURE_SIZES[0], fewer[0]
+            raise _RunAgainError
 
     def _feeds(self, source: ir.Model, inputs: SharedInputs) -> tuple[tuple[Feeds, ...], str, int]:
         """Return the inputs, what they are, and how many of them are compared."""
         if not inputs.specs:
             return ({},), SEEDED, 1
         if self.samples is None:
-            made = make_inputs(source, inputs)
+            made = make_inputs(source, inputs, below=self._below)
+            self._free_integers = made.free_integers
             return made.feeds, made.kind, len(made.feeds)
         if not self.samples.feeds:
             raise UsageError(f"no samples were given ({self.samples.kind})")

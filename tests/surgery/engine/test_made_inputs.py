@@ -178,3 +178,15 @@ def test_detections_of_another_number_in_each_input_are_compared(verified: Any) 
         " a = Identity (boxes) y = NonMaxSuppression (a, scores, k, t, t) }"
     )
     assert found.status is Status.PROVEN
+
+
+def test_smaller_integers_are_tried_where_the_model_cannot_run_with_the_first_ones(verified: Any) -> None:
+    text = (
+        "(int64[5,1] place, float[5,3] x) => (float[5,3] y)"
+        " <int64[1] zero = {0}, int64[1] one = {1}>"
+        " { a = Identity (x)  part = Slice (x, zero, one, one)  twice = Add (place, place)"
+        "   y = ScatterElements <axis = 1> (a, twice, part) }"
+    )
+    found = verified(text)
+    assert found.status is Status.PROVEN
+    assert "place: 0 and 1" in found.kind
