@@ -6,6 +6,7 @@ by element, through the operators that move them, and every node that reads them
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -18,6 +19,8 @@ from graphopt.surgery.graph_queries import (
     input_of,
     ints_of,
 )
+from graphopt.surgery.shapes import size_rules
+from graphopt.surgery.shapes.broadcasting import broadcast_shape
 from graphopt.surgery.shapes.shape_inference import (
     SMALL_BYTES,
     Inferred,
@@ -26,13 +29,22 @@ from graphopt.surgery.shapes.shape_inference import (
     tensor_proto,
     type_proto,
 )
-
-Sizes = tuple[int | str | None, ...]
-"""The elements of a tensor of rank 0 or 1; a str is the size that a graph input has under that name."""
+from graphopt.surgery.shapes.size_rules import Size, Sizes
 
 _MADE_UP = "unk__"
 """Start of the names that ONNX's inference gives to unknown sizes; each inference counts anew."""
+_OPEN = "open size of "
+"""Start of the names that are given here."""
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
+_HELD = (*_INTEGERS, ir.DataType.BOOL)
+_ELEMENTWISE: Mapping[str, Callable[..., Size]] = {
+    "Add": size_rules.add,
+    "Div": size_rules.divide,
+    "Equal": size_rules.equal,
+    "Mul": size_rules.multiply,
+    "Sub": size_rules.subtract,
+    "Where": size_rules.where,
+}
 
 
 class SizePropagation:
@@ -65,7 +77,7 @@ class SizePropagation:
         self.found: dict[ir.Value, ir.TensorProtocol] = {}
         """Outputs all of whose elements are known, apart from ``known``."""
         self.reshapes: dict[ir.Node, tuple[int, ...]] = {}
-        """Reshapes to computed sizes for which constants would do, 0 where an axis stays as it is."""
+        """Reshape and Expand nodes with computed sizes for which constants would do."""
         self._makers: dict[str, Callable[[ir.Node], Sizes | None]] = {
             "Shape": self._shape,
             "Size": self._size,
@@ -76,14 +88,33 @@ class SizePropagation:
             "Identity": self._same,
             "Unsqueeze": self._same,
             "Squeeze": self._same,
+            "Reshape": self._same,
+            **dict.fromkeys(_ELEMENTWISE, self._elementwise),
+        }
+        self._shapers: dict[str, Callable[[ir.Node], Sizes | None]] = {
+            "ConstantOfShape": self._filled,
+            "Expand": self._expand,
             "Reshape": self._reshape,
         }
+        # Without names, all that can be said of an open size that is not an input's is that it is open.
+        self._names_open_sizes = any(node.op_type == "Shape" for node in model.graph.all_nodes())
+        for value in model.graph.inputs:
+            self._name_open_sizes(value)
         for node in model.graph.all_nodes():
             self._visit(node)
+        for value in self._improved & self._types.keys():
+            found = self._types[value]
+            self._types[value] = replace(found, shape=_without_made_up(found.shape))
 
     def _visit(self, node: ir.Node) -> None:
         if any(value in self._improved for value in node.inputs):
             self._infer_again(node)
+        shaper = self._shapers.get(node.op_type) if node.domain == ONNX_DOMAIN else None
+        shape = shaper(node) if shaper is not None else None
+        if shape is not None:
+            self._refine(node.outputs[0], Inferred(dtype=self._types[node.outputs[0]].dtype, shape=shape))
+        for value in node.outputs:
+            self._name_open_sizes(value)
         maker = self._makers.get(node.op_type)
         sizes = maker(node) if maker is not None and node.domain == ONNX_DOMAIN else None
         if sizes is None:
@@ -93,7 +124,7 @@ class SizePropagation:
         if output in self._known or not all(isinstance(size, int) for size in sizes):
             return
         found = self._types[output]
-        if found.dtype in _INTEGERS and found.static in ((), (len(sizes),)):
+        if found.dtype in _HELD and found.static in ((), (len(sizes),)):
             array = np.array(sizes, dtype=found.dtype.numpy()).reshape(found.static)
             self.found[output] = self._known[output] = ir.Tensor(array)
             self._improved.add(output)
@@ -122,9 +153,38 @@ class SizePropagation:
         for value in dynamic:
             info = outputs.get(value.name or "")
             found = inferred_of(info) if info is not None else None
-            if found is not None and _sizes_told(found) > _sizes_told(self._types[value]):
-                self._types[value] = found
-                self._improved.add(value)
+            if found is not None:
+                self._refine(value, found)
+
+    def _refine(self, value: ir.Value, found: Inferred) -> None:
+        """Add to what is known of a value; numbers count more than names, and names than nothing."""
+        old = self._types[value]
+        if found.shape is None or (old.shape is not None and len(old.shape) != len(found.shape)):
+            return
+        shape = tuple(map(self._better, old.shape or (None,) * len(found.shape), found.shape))
+        if shape != old.shape:
+            self._types[value] = Inferred(dtype=old.dtype or found.dtype, shape=shape)
+            self._improved.add(value)
+
+    def _better(self, old: Size, new: Size) -> Size:
+        return new if self._told(new) > self._told(old) else old
+
+    def _name_open_sizes(self, value: ir.Value) -> None:
+        """Give each open size a name of its own, so that it is known again where it comes back."""
+        found = self._types.get(value)
+        if not self._names_open_sizes or found is None or found.shape is None:
+            return
+        if all(self._told(size) for size in found.shape):
+            return
+        names = [
+            size if self._told(size) else f"{_OPEN}{value.name}:{i}" for i, size in enumerate(found.shape)
+        ]
+        self._symbols.update(name for name in names if isinstance(name, str))
+        self._types[value] = replace(found, shape=tuple(names))
+        self._improved.add(value)
+
+    def _told(self, size: Size) -> int:
+        return 2 if isinstance(size, int) else int(size in self._symbols)
 
     def _small_tensor(self, value: ir.Value) -> onnx.TensorProto | None:
         tensor = self._known.get(value) or constant_tensor(value)
@@ -149,7 +209,7 @@ class SizePropagation:
         if value is None or value in self._partial or value not in self._types:
             return self._partial.get(value) if value is not None else None
         rank, dtype = self._rank(value), self._types[value].dtype
-        if rank not in (0, 1) or dtype not in _INTEGERS:
+        if rank not in (0, 1) or dtype not in _HELD:
             return None
         tensor = self._known.get(value) or constant_tensor(value)
         if tensor is not None and tensor.nbytes <= SMALL_BYTES:
@@ -163,12 +223,9 @@ class SizePropagation:
 
     def _shape(self, node: ir.Node) -> Sizes | None:
         source = input_of(node, 0)
-        found = self._types.get(source) if source is not None else None
-        if found is None or found.shape is None:
+        sizes = self._shape_of(source)
+        if sizes is None:
             return None
-        sizes = tuple(
-            size if isinstance(size, int) or size in self._symbols else None for size in found.shape
-        )
         end = node.attributes.get("end")
         # Python's slices clamp and count from the end just as start and end do.
         return sizes[attribute_int(node, "start", 0) : None if end is None else end.as_int()]
@@ -193,25 +250,43 @@ class SizePropagation:
             return None
         return sizes[starts[0] : ends[0] : steps[0]]
 
-    def _reshape(self, node: ir.Node) -> None:
-        """Note constant sizes for a Reshape whose sizes hold symbols, if they say the same for all."""
-        data, sizes = input_of(node, 0), self._sizes(input_of(node, 1))
-        if data is None or sizes is None or attribute_int(node, "allowzero", 0):
-            return
-        own = self._types[data].shape or ()
-        # 0 keeps the size of the same axis.
-        wanted = [
-            0 if isinstance(size, str) and own[i : i + 1] == (size,) else size for i, size in enumerate(sizes)
-        ]
-        moved = [i for i, size in enumerate(wanted) if isinstance(size, str)]
-        others = [size for size in wanted if not isinstance(size, str)]
-        if len(moved) == 1 and all(size is not None and size > 0 for size in others):
-            wanted[moved[0]] = -1  # what is left for one axis, as long as no other can be empty
-        known = tuple(size for size in wanted if isinstance(size, int))
-        is_new = any(isinstance(size, str) for size in sizes)
-        if is_new and len(known) == len(wanted):
-            self.reshapes[node] = known
+    def _elementwise(self, node: ir.Node) -> Sizes | None:
+        parts = [self._sizes(value) for value in node.inputs]
+        known = [part for part in parts if part is not None]
+        if len(known) != len(parts) or self._rank(node.outputs[0]) not in (0, 1):
+            return None
+        return size_rules.elementwise(_ELEMENTWISE[node.op_type], *known)
+
+    def _filled(self, node: ir.Node) -> Sizes | None:
+        return self._sizes(input_of(node, 0))
+
+    def _expand(self, node: ir.Node) -> Sizes | None:
+        own, sizes = self._shape_of(input_of(node, 0)), self._sizes(input_of(node, 1))
+        if sizes is None:
+            return None
+        self._note(node, sizes, size_rules.sizes_for_expand(own, sizes))
+        return broadcast_shape([own, tuple(None if size == -1 else size for size in sizes)])
+
+    def _reshape(self, node: ir.Node) -> Sizes | None:
+        own, sizes = self._shape_of(input_of(node, 0)), self._sizes(input_of(node, 1))
+        if sizes is None or attribute_int(node, "allowzero", 0):
+            return None
+        self._note(node, sizes, size_rules.sizes_for_reshape(own, sizes))
+        return size_rules.reshaped(own, sizes) if own is not None else None
+
+    def _note(self, node: ir.Node, sizes: Sizes, wanted: tuple[int, ...] | None) -> None:
+        """Note constants for sizes that are not all known, if they say the same for any input."""
+        if wanted is not None and not all(isinstance(size, int) for size in sizes):
+            self.reshapes[node] = wanted
+
+    def _shape_of(self, value: ir.Value | None) -> Sizes | None:
+        found = self._types.get(value) if value is not None else None
+        if found is None or found.shape is None:
+            return None
+        return tuple(s if isinstance(s, int) or s in self._symbols else None for s in found.shape)
 
 
-def _sizes_told(found: Inferred) -> int:
-    return -1 if found.shape is None else sum(isinstance(size, int) for size in found.shape)
+def _without_made_up(shape: Sizes | None) -> Sizes | None:
+    if shape is None:
+        return None
+    return tuple(None if isinstance(size, str) and size.startswith(_OPEN) else size for size in shape)

@@ -227,3 +227,38 @@ def test_sizes_that_depend_on_an_open_one_otherwise_stay_computed(model_of: Buil
     model, report = run_pass(model_of(DYNAMIC.replace("BODY", body)), StaticShapes())
     assert "Concat" in [node.op_type for node in model.graph]
     assert not any("for any input" in change.what for change in report.applied)
+
+
+def test_the_chain_of_an_exported_expand_is_folded_with_an_open_batch(rewrite: Rewrite) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[batch,1,6] x, float[batch,4,6] like) => (float[batch,p] y)
+        <int64[3] minus = {-1, -1, -1}, int64[3] ones = {1, 1, 1}, int64[1] zero = {0},
+         int64[2] rest = {4, -1}, int64[1] flat = {-1}> {
+            s = Shape (like) n = Gather (s, zero) sizes = Concat <axis = 0> (n, rest)
+            kept = Equal (sizes, minus) chosen = Where (kept, ones, sizes) e = Expand (x, chosen)
+            t = Shape (e) m = Gather (t, zero) c = Concat <axis = 0> (m, flat) y = Reshape (e, c)
+        }"""
+    result = rewrite(text, StaticShapes())
+    assert result.ops == ["Expand", "Reshape"]
+    sizes = [node.inputs[1].const_value.numpy().tolist() for node in result.model.graph]
+    assert sizes == [[1, 4, 1], [0, -1]]
+    result.assert_same()
+
+
+def test_an_open_size_that_comes_back_is_known_again(rewrite: Rewrite) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[3,8] x) => (float[2,4,q] y)
+        <int64[1] rest = {-1}, int64[1] one = {1}, int64[1] two = {2}, int64[1] four = {4}> {
+            a = NonZero (x) f = Cast <to = 1> (a) e = Exp (f) s = Shape (e) n = Gather (s, one)
+            c = Concat <axis = 0> (two, n) r = Reshape (e, c) t = Transpose <perm = [1, 0]> (r)
+            d = Concat <axis = 0> (n, two, one) z = Reshape (t, d)
+            m = Concat <axis = 0> (two, one, n) v = Transpose <perm = [1, 2, 0]> (z)
+            w = Reshape (v, m) h = Concat <axis = 0> (two, four, n) y = Expand (w, h)
+        }"""
+    result = rewrite(text, StaticShapes())
+    assert not {"Shape", "Gather", "Concat"} & set(result.ops)
+    reshaping = [node for node in result.model.graph if len(node.inputs) > 1]
+    sizes = [node.inputs[1].const_value.numpy().tolist() for node in reshaping]
+    assert sizes == [[2, 0], [0, 2, 1], [2, 1, 0], [2, 4, 1]]
+    assert "open size" not in str(result.declined)
+    result.assert_same()
