@@ -45,7 +45,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/installed-dev
-	$(BIN)/python benchmarks/apply_deepmar.py
+	$(BIN)/python benchmarks/apply.py --limit 600 --work $(OUT)/bench
 
 clean:
 	rm -rf $(VENV) $(CORE) $(OUT)
