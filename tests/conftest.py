@@ -1,8 +1,10 @@
 """Fixtures for all tests, and one import path for every module."""
 
+import functools
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +53,24 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def filled_deepmar(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The torch 1.6 DeepMAR graph with its weights refilled by seeded noise (94 MB)."""
-    target = tmp_path_factory.mktemp("filled") / "deepmar.onnx"
-    tool = shared_dir / "tools" / "weights.py"
-    source = shared_dir / "raw" / "deepmar_bs1.onnx"
-    subprocess.run([sys.executable, str(tool), "fill", str(source), str(target)], check=True)
-    return target
+def filled(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that refills a raw graph of ../shared (``"fcos"``) with seeded noise, each once."""
+    folder = tmp_path_factory.mktemp("filled")
+
+    @functools.cache
+    def fill(name: str) -> Path:
+        source, target = shared_dir / "raw" / f"{name}.onnx", folder / f"{name}.onnx"
+        tool = shared_dir / "tools" / "weights.py"
+        subprocess.run([sys.executable, str(tool), "fill", str(source), str(target)], check=True)
+        return target
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def filled_deepmar(filled: Callable[[str], Path]) -> Path:
+    """The torch 1.6 DeepMAR graph with its weights refilled (94 MB)."""
+    return filled("deepmar_bs1")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from typing import Any
 import onnx_ir as ir
 
 from graphopt.core.tensors import Array
-from graphopt.surgery.derived_tensors import derive, sizes_of
 from graphopt.surgery.graph_queries import (
     attribute_int,
     constant_tensor,
@@ -15,9 +14,10 @@ from graphopt.surgery.graph_queries import (
     is_op,
     opset_of,
 )
+from graphopt.surgery.semantics.windows import pads_of
 from graphopt.surgery.shapes.shape_inference import Inferred
+from graphopt.surgery.values.derived_tensors import derive, sizes_of
 from graphopt.surgery.versioned_builder import VersionedBuilder
-from graphopt.surgery.windows import pads_of
 
 HEIGHT, WIDTH = 2, 3
 """Where the new axis may stand: the length is the other one."""

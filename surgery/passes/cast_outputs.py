@@ -13,9 +13,9 @@ from graphopt.core.errors import UsageError
 from graphopt.surgery.graph_edits import fresh_name
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import graph_of
-from graphopt.surgery.integer_ranges import IntegerRanges, Interval
-from graphopt.surgery.numbers_kept import keeps_all
 from graphopt.surgery.shapes.shape_inference import infer_types
+from graphopt.surgery.values.integer_ranges import IntegerRanges, Interval
+from graphopt.surgery.values.numbers_kept import keeps_all
 
 
 class OutputDtype(enum.Enum):

@@ -8,9 +8,6 @@ import numpy as np
 import onnx_ir as ir
 
 from graphopt.core.tensors import Array
-from graphopt.surgery.affine_layers import Floats
-from graphopt.surgery.channel_constants import channel_affine
-from graphopt.surgery.derived_tensors import sizes_of
 from graphopt.surgery.graph_edits import add_constant, remove_dead, remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import (
@@ -23,8 +20,11 @@ from graphopt.surgery.graph_queries import (
     nodes_of,
     used_elsewhere,
 )
+from graphopt.surgery.semantics.affine_layers import Floats
+from graphopt.surgery.semantics.channel_constants import channel_affine
+from graphopt.surgery.semantics.windows import set_window, window_of
+from graphopt.surgery.values.derived_tensors import sizes_of
 from graphopt.surgery.versioned_builder import VersionedBuilder
-from graphopt.surgery.windows import set_window, window_of
 
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 

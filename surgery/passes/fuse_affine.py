@@ -6,7 +6,10 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from graphopt.surgery.affine_layers import (
+from graphopt.surgery.graph_edits import remove_dead, remove_unread, take_over
+from graphopt.surgery.graph_pass import Declined, GraphPass, Site
+from graphopt.surgery.graph_queries import constant_tensor, is_op, label, nodes_of
+from graphopt.surgery.semantics.affine_layers import (
     LAYERS,
     Floats,
     channels_of,
@@ -14,11 +17,8 @@ from graphopt.surgery.affine_layers import (
     why_not_folded,
     why_not_these_numbers,
 )
-from graphopt.surgery.channel_constants import channel_affine
-from graphopt.surgery.derived_tensors import sizes_of
-from graphopt.surgery.graph_edits import remove_dead, remove_unread, take_over
-from graphopt.surgery.graph_pass import Declined, GraphPass, Site
-from graphopt.surgery.graph_queries import constant_tensor, is_op, label, nodes_of
+from graphopt.surgery.semantics.channel_constants import channel_affine
+from graphopt.surgery.values.derived_tensors import sizes_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

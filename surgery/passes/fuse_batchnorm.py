@@ -7,8 +7,6 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.surgery.affine_layers import LAYERS, Floats, fold_into, why_not_folded, why_not_these_numbers
-from graphopt.surgery.batchnorm_affine import affine_of_batchnorm, why_not_affine
 from graphopt.surgery.graph_edits import remove_dead, remove_unread, take_over
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import (
@@ -16,6 +14,14 @@ from graphopt.surgery.graph_queries import (
     label,
     nodes_of,
 )
+from graphopt.surgery.semantics.affine_layers import (
+    LAYERS,
+    Floats,
+    fold_into,
+    why_not_folded,
+    why_not_these_numbers,
+)
+from graphopt.surgery.semantics.batchnorm_affine import affine_of_batchnorm, why_not_affine
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

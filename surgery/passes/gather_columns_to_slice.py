@@ -18,7 +18,7 @@ from graphopt.surgery.graph_queries import (
     nodes_of,
     opset_of,
 )
-from graphopt.surgery.slicing import FAR, Cut, write_slice
+from graphopt.surgery.semantics.slicing import FAR, Cut, write_slice
 from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _FIRST_WITH_NEGATIVE_AXES = 11

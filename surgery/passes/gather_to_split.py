@@ -18,8 +18,8 @@ from graphopt.surgery.graph_queries import (
     nodes_of,
     opset_of,
 )
+from graphopt.surgery.semantics.slicing import cuts_of
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
-from graphopt.surgery.slicing import cuts_of
 from graphopt.surgery.versioned_builder import VersionedBuilder
 
 

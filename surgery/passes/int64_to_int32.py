@@ -7,8 +7,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
-from graphopt.surgery.narrowing import Narrowing, Region, narrow
 from graphopt.surgery.shapes.shape_inference import infer_types
+from graphopt.surgery.values.narrowing import Narrowing, Region, narrow
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,8 +9,8 @@ import onnx_ir as ir
 from graphopt.surgery.graph_edits import bypass, remove_unread, why_not_bypassed
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import has_attribute_references, is_op, label, nodes_of
-from graphopt.surgery.numbers_kept import FLOATS, INTEGERS, is_plain, keeps_all
 from graphopt.surgery.shapes.shape_inference import infer_types
+from graphopt.surgery.values.numbers_kept import FLOATS, INTEGERS, is_plain, keeps_all
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

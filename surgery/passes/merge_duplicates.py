@@ -17,7 +17,7 @@ from graphopt.surgery.graph_queries import (
     root_graphs,
     subgraphs_of,
 )
-from graphopt.surgery.tensor_content import equal_tensors, tensor_key
+from graphopt.surgery.values.tensor_content import equal_tensors, tensor_key
 
 _RANDOM = frozenset(
     ("Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform")

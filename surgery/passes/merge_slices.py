@@ -8,8 +8,8 @@ import onnx_ir as ir
 
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import input_of, is_op, label, nodes_of, opset_of, used_elsewhere
+from graphopt.surgery.semantics.slicing import Cut, compose, cuts_of, write_slice
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
-from graphopt.surgery.slicing import Cut, compose, cuts_of, write_slice
 from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _FIRST_WITH_STEPS = 10

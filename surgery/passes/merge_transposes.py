@@ -9,7 +9,7 @@ import onnx_ir as ir
 from graphopt.surgery.graph_edits import bypass, remove_unread, why_not_bypassed
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import input_of, is_op, nodes_of
-from graphopt.surgery.permuting import Region, compose, perm_of, region_above
+from graphopt.surgery.semantics.permuting import Region, compose, perm_of, region_above
 from graphopt.surgery.versioned_builder import VersionedBuilder
 
 

@@ -11,7 +11,7 @@ from graphopt.core.tensors import Array
 from graphopt.surgery.graph_edits import add_constant, remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import constant_tensor, input_of, nodes_of, opset_of
-from graphopt.surgery.resize_sizes import (
+from graphopt.surgery.semantics.resize_sizes import (
     TO_SIZE_ONLY,
     ResizeAttributes,
     constant_scales,

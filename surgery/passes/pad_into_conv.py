@@ -17,8 +17,15 @@ from graphopt.surgery.graph_queries import (
     nodes_of,
     opset_of,
 )
-from graphopt.surgery.value_signs import is_non_negative
-from graphopt.surgery.windows import Window, pad_mode_of, pad_value_of, pads_of, set_window, window_of
+from graphopt.surgery.semantics.windows import (
+    Window,
+    pad_mode_of,
+    pad_value_of,
+    pads_of,
+    set_window,
+    window_of,
+)
+from graphopt.surgery.values.value_signs import is_non_negative
 
 _READERS = ("Conv", "MaxPool", "AveragePool", "LpPool")
 _FLOAT32_LOWEST = float(np.finfo(np.float32).min)

@@ -9,7 +9,12 @@ import onnx_ir as ir
 
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import nodes_of, opset_of
-from graphopt.surgery.resize_sizes import constant_scales, resize_attributes, resized, scales_between
+from graphopt.surgery.semantics.resize_sizes import (
+    constant_scales,
+    resize_attributes,
+    resized,
+    scales_between,
+)
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
 from graphopt.surgery.versioned_builder import VersionedBuilder
 

@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import nodes_of
+from graphopt.surgery.semantics.windows import Window, window_of
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
 from graphopt.surgery.versioned_builder import VersionedBuilder
-from graphopt.surgery.windows import Window, window_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

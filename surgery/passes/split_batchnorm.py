@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.surgery.affine_layers import Floats
-from graphopt.surgery.batchnorm_affine import affine_of_batchnorm, why_not_affine
 from graphopt.surgery.graph_edits import remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import label, nodes_of
 from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.passes.fuse_batchnorm import FuseBatchnorm
+from graphopt.surgery.semantics.affine_layers import Floats
+from graphopt.surgery.semantics.batchnorm_affine import affine_of_batchnorm, why_not_affine
 from graphopt.surgery.shapes.shape_inference import infer_types
 
 

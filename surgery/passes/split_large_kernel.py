@@ -8,13 +8,13 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from graphopt.core.tensors import Array
-from graphopt.surgery.derived_tensors import derive, sizes_of
 from graphopt.surgery.graph_edits import remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import attribute_int, constant_tensor, input_of, nodes_of
+from graphopt.surgery.semantics.windows import Window, window_of
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
+from graphopt.surgery.values.derived_tensors import derive, sizes_of
 from graphopt.surgery.versioned_builder import VersionedBuilder
-from graphopt.surgery.windows import Window, window_of
 
 
 @dataclass(frozen=True, kw_only=True)

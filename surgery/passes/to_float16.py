@@ -22,9 +22,9 @@ from graphopt.surgery.graph_queries import (
     is_op,
     nodes_of,
 )
-from graphopt.surgery.half_precision import HalfForm, half_form
 from graphopt.surgery.model_pass import Change, ModelPass, Outcome, Refusal
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
+from graphopt.surgery.values.half_precision import HalfForm, half_form
 
 _LARGEST = 65504.0
 _SMALLEST = 2.0**-24

@@ -9,9 +9,9 @@ import onnx_ir as ir
 from graphopt.surgery.graph_edits import fresh_name
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import graph_of, is_op, nodes_of
-from graphopt.surgery.integer_ranges import IntegerRanges
-from graphopt.surgery.narrowing import LIMITS, Narrowing, Region, narrow, takes_int32
 from graphopt.surgery.shapes.shape_inference import infer_types
+from graphopt.surgery.values.integer_ranges import IntegerRanges
+from graphopt.surgery.values.narrowing import LIMITS, Narrowing, Region, narrow, takes_int32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,10 +12,10 @@ from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.onnx_files import input_specs, write_model
 from graphopt.core.samples import DYNAMIC_SIZE
 from graphopt.core.tensors import Array
-from graphopt.surgery.cutting import extract_model, inputs_needed, neighbourhood
 from graphopt.surgery.engine.feeds import shared_inputs
 from graphopt.surgery.engine.made_inputs import make_inputs
 from graphopt.surgery.engine.model_runs import Run, run_files
+from graphopt.surgery.parts.cutting import extract_model, inputs_needed, neighbourhood
 
 SMALL_BYTES = 1 << 16
 """Weights that need no more than this stay as they are."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from graphopt.core.errors import UsageError
 from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.samples import feeds_for
-from graphopt.surgery.concatenation import Concatenation, join_files
+from graphopt.surgery.parts.concatenation import Concatenation, join_files
 from graphopt.surgery.report import Samples
 
 _COUNT = 2

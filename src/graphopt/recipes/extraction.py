@@ -8,7 +8,7 @@ from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.samples import feeds_for
-from graphopt.surgery.extraction import Extraction, extract_file, names_around
+from graphopt.surgery.parts.extraction import Extraction, extract_file, names_around
 from graphopt.surgery.report import Samples
 
 _COUNT = 1

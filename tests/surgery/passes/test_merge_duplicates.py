@@ -11,7 +11,7 @@ from graphopt.core.file_tensors import FileTensor
 from graphopt.core.onnx_files import load_model
 from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.passes.merge_duplicates import MergeDuplicates
-from graphopt.surgery.tensor_content import equal_tensors, tensor_key
+from graphopt.surgery.values.tensor_content import equal_tensors, tensor_key
 
 SUITABLE = "a = Exp ({x}) b = Exp ({x}) c = Neg (a) d = Neg (b) y = Mul (c, d)"
 

@@ -9,7 +9,7 @@ from graphopt.cli.options import data_option, force_option, json_option
 from graphopt.core.words import counted
 
 if TYPE_CHECKING:
-    from graphopt.surgery.concatenation import Concatenation
+    from graphopt.surgery.parts.concatenation import Concatenation
 
 _RENAMED_SHOWN = 10
 

@@ -9,7 +9,7 @@ from graphopt.cli.options import beside, data_option, force_option, json_option,
 from graphopt.core.words import counted
 
 if TYPE_CHECKING:
-    from graphopt.surgery.extraction import Extraction
+    from graphopt.surgery.parts.extraction import Extraction
 
 
 @click.command("extract", short_help="Cut a part out of a model.")

@@ -16,12 +16,12 @@ from graphopt.core.files import atomic_file, check_output, sha256_of
 from graphopt.core.lineage import MODEL_RECIPE, LineageStep, stamp_model
 from graphopt.core.onnx_files import count_nodes, load_model, write_model
 from graphopt.core.tensors import Array
-from graphopt.surgery.checked_saving import checked_model, roles_of, save_sidecar
-from graphopt.surgery.cutting import extract_model, inputs_needed, neighbourhood
 from graphopt.surgery.engine.agreement import agreement
 from graphopt.surgery.engine.model_runs import Run, run_files
 from graphopt.surgery.graph_queries import constant_of
 from graphopt.surgery.lookup import find_node, find_tensors
+from graphopt.surgery.parts.checked_saving import checked_model, roles_of, save_sidecar
+from graphopt.surgery.parts.cutting import extract_model, inputs_needed, neighbourhood
 from graphopt.surgery.report import Samples, Status, Verification
 
 

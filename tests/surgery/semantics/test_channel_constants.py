@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from graphopt.surgery.channel_constants import channel_affine, per_channel
+from graphopt.surgery.semantics.channel_constants import channel_affine, per_channel
 
 
 @pytest.mark.parametrize(

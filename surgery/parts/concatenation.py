@@ -13,13 +13,13 @@ from graphopt.core.lineage import MODEL_RECIPE, LineageStep, stamp_model
 from graphopt.core.onnx_files import count_nodes, input_specs, load_model
 from graphopt.core.samples import structured_feeds
 from graphopt.core.tensors import Array, TensorSpec
-from graphopt.surgery.checked_saving import checked_model, roles_of, save_sidecar
-from graphopt.surgery.connections import Part
 from graphopt.surgery.engine.agreement import agreement
 from graphopt.surgery.engine.feeds import Feeds
 from graphopt.surgery.engine.made_inputs import SEEDED, SEEDS
 from graphopt.surgery.engine.model_runs import Run, run_files
-from graphopt.surgery.joining import Joined, join_models
+from graphopt.surgery.parts.checked_saving import checked_model, roles_of, save_sidecar
+from graphopt.surgery.parts.connections import Part
+from graphopt.surgery.parts.joining import Joined, join_models
 from graphopt.surgery.report import Samples, Status, Verification
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import onnx_ir as ir
 
 from graphopt.core.tensors import Array
-from graphopt.surgery.affine_layers import Floats
 from graphopt.surgery.graph_queries import constant_of
+from graphopt.surgery.semantics.affine_layers import Floats
 
 
 def channel_affine(node: ir.Node, data: ir.Value, channels: int, rank: int) -> tuple[Floats, Floats] | str:

@@ -7,10 +7,10 @@ from itertools import islice
 import onnx_ir as ir
 
 from graphopt.core.errors import PreconditionError
-from graphopt.surgery.connections import Part, Source, connections
 from graphopt.surgery.graph_queries import ONNX_DOMAIN
-from graphopt.surgery.opset_agreement import set_opset, what_changed
-from graphopt.surgery.unique_names import make_names_unique
+from graphopt.surgery.parts.connections import Part, Source, connections
+from graphopt.surgery.parts.opset_agreement import set_opset, what_changed
+from graphopt.surgery.parts.unique_names import make_names_unique
 
 _SHOWN = 3
 

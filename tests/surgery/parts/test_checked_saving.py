@@ -6,7 +6,7 @@ import pytest
 
 from graphopt.core.errors import InvalidModelError
 from graphopt.core.onnx_files import load_model
-from graphopt.surgery.checked_saving import checked_model
+from graphopt.surgery.parts.checked_saving import checked_model
 
 GOOD = '<ir_version: 8, opset_import: ["" : 13]> g (float[3] x) => (float[3] y) { y = Exp (x) }'
 ODD = GOOD.replace("Exp (x)", "NoSuchOperator (x)")

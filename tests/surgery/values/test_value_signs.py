@@ -1,7 +1,7 @@
 import onnx_ir as ir
 import pytest
 
-from graphopt.surgery.value_signs import MAX_STEPS, is_non_negative
+from graphopt.surgery.values.value_signs import MAX_STEPS, is_non_negative
 
 
 def last(body: str, opset: int = 13) -> tuple[ir.Model, ir.Value]:

@@ -1,7 +1,14 @@
 import onnx_ir as ir
 import pytest
 
-from graphopt.surgery.windows import Window, pad_mode_of, pad_value_of, pads_of, set_window, window_of
+from graphopt.surgery.semantics.windows import (
+    Window,
+    pad_mode_of,
+    pad_value_of,
+    pads_of,
+    set_window,
+    window_of,
+)
 
 
 def conv(attributes: str) -> ir.Node:

@@ -4,7 +4,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphopt.surgery.derived_tensors import derive, sizes_of
 from graphopt.surgery.graph_edits import add_constant
 from graphopt.surgery.graph_queries import (
     attribute_int,
@@ -16,6 +15,7 @@ from graphopt.surgery.graph_queries import (
     label,
     used_elsewhere,
 )
+from graphopt.surgery.values.derived_tensors import derive, sizes_of
 
 Floats = NDArray[np.float64]
 

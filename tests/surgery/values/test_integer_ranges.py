@@ -5,8 +5,8 @@ import pytest
 
 from graphopt.core.onnx_files import to_proto
 from graphopt.core.session import OnnxRuntimeSession
-from graphopt.surgery.integer_ranges import IntegerRanges
 from graphopt.surgery.shapes.shape_inference import infer_types
+from graphopt.surgery.values.integer_ranges import IntegerRanges
 
 HEAD = """<ir_version: 8, opset_import: ["" : 16]>
     g (int32[2,3] x, bool[2,3] b, float[2,7] f) => (int64[a] out)

@@ -3,7 +3,6 @@
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.surgery.affine_layers import Floats
 from graphopt.surgery.graph_queries import (
     attribute_int,
     constant_of,
@@ -12,6 +11,7 @@ from graphopt.surgery.graph_queries import (
     input_of,
     opset_of,
 )
+from graphopt.surgery.semantics.affine_layers import Floats
 
 
 def why_not_affine(model: ir.Model, node: ir.Node) -> str | None:

@@ -9,9 +9,9 @@ import pytest
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.file_tensors import FileTensor
 from graphopt.core.onnx_files import load_model, save_model
-from graphopt.surgery.connections import Part
 from graphopt.surgery.engine.structure import faults
-from graphopt.surgery.joining import Joined, join_models
+from graphopt.surgery.parts.connections import Part
+from graphopt.surgery.parts.joining import Joined, join_models
 
 FIRST = """<ir_version: 7, opset_import: ["" : 13]>
 first (float[N,3] image, bool flag) => (float[N,5] features, float[N,3] scaled)

@@ -8,9 +8,9 @@ import pytest
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.onnx_files import load_model, save_model
 from graphopt.core.session import OnnxRuntimeSession
-from graphopt.surgery.cutting import extract_model, neighbourhood
 from graphopt.surgery.engine.structure import faults
 from graphopt.surgery.lookup import find_node
+from graphopt.surgery.parts.cutting import extract_model, neighbourhood
 
 TEXT = """<ir_version: 8, opset_import: ["" : 13, "local" : 1], metadata_props: ["graphopt.recipe" : "small"]>
 whole (float[N,3,5] image, bool flag) => (float[N,3,5] y, float[N,15] z)

@@ -11,7 +11,7 @@ from graphopt.core.lineage import read_lineage, recipe_of
 from graphopt.core.onnx_files import load_model
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.surgery import extraction
-from graphopt.surgery.extraction import extract_file, names_around
+from graphopt.surgery.parts.extraction import extract_file, names_around
 from graphopt.surgery.report import Samples, Status
 
 TEXT = """<ir_version: 8, opset_import: ["" : 13], metadata_props: ["graphopt.recipe" : "small"]>

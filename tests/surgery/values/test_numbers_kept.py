@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from graphopt.surgery.numbers_kept import keeps_all
+from graphopt.surgery.values.numbers_kept import keeps_all
 
 PLAIN = [
     ir.DataType.BOOL, ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32,

@@ -11,7 +11,7 @@ from graphopt.core.lineage import read_lineage
 from graphopt.core.onnx_files import load_model
 from graphopt.core.tensors import TensorSpec
 from graphopt.surgery import concatenation, joining
-from graphopt.surgery.concatenation import join_files
+from graphopt.surgery.parts.concatenation import join_files
 from graphopt.surgery.report import Samples, Status
 
 Write = Callable[[str, str], Path]

@@ -8,9 +8,9 @@ import onnx_ir as ir
 
 from graphopt.surgery.graph_edits import remove_dead, take_over
 from graphopt.surgery.graph_queries import constant_tensor, has_attribute_references, input_of, is_op
-from graphopt.surgery.integer_ranges import IntegerRanges, Interval
 from graphopt.surgery.node_builder import NodeBuilder
 from graphopt.surgery.shapes.shape_inference import Inferred
+from graphopt.surgery.values.integer_ranges import IntegerRanges, Interval
 
 _INT32, _INT64 = ir.DataType.INT32, ir.DataType.INT64
 LIMITS: Interval = (-(2**31), 2**31 - 1)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from graphopt.core.tensors import Array
-from graphopt.surgery.derived_tensors import derive, sizes_of
 from graphopt.surgery.graph_queries import (
     constant_tensor,
     has_attribute_references,
@@ -15,6 +14,7 @@ from graphopt.surgery.graph_queries import (
     label,
     used_elsewhere,
 )
+from graphopt.surgery.values.derived_tensors import derive, sizes_of
 from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _ONE_INPUT = (

@@ -1,0 +1,1 @@
+"""Cut models apart and join them."""
