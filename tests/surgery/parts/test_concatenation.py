@@ -10,7 +10,7 @@ from graphopt.core.errors import OutputError, UsageError, VerificationError
 from graphopt.core.lineage import read_lineage
 from graphopt.core.onnx_files import load_model
 from graphopt.core.tensors import TensorSpec
-from graphopt.surgery import concatenation, joining
+from graphopt.surgery.parts import concatenation, joining
 from graphopt.surgery.parts.concatenation import join_files
 from graphopt.surgery.report import Samples, Status
 

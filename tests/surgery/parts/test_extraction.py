@@ -10,7 +10,7 @@ from graphopt.core.files import sha256_of
 from graphopt.core.lineage import read_lineage, recipe_of
 from graphopt.core.onnx_files import load_model
 from graphopt.core.session import OnnxRuntimeSession
-from graphopt.surgery import extraction
+from graphopt.surgery.parts import extraction
 from graphopt.surgery.parts.extraction import extract_file, names_around
 from graphopt.surgery.report import Samples, Status
 
