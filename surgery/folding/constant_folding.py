@@ -6,6 +6,7 @@ computed, so that no huge tensor is ever made.
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -29,6 +30,8 @@ RANDOM = frozenset(
 )
 DATA_DEPENDENT = frozenset(("Compress", "NonMaxSuppression", "NonZero", "Unique"))
 """The sizes of their outputs depend on elements, but are bounded by the sizes of their inputs."""
+_PASSING_BYTES = 256 << 20
+"""Largest tensor that is computed only to compute a smaller one from it."""
 QUANTIZING = frozenset(("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"))
 
 
@@ -131,23 +134,50 @@ class ConstantFolder:
         return found
 
     def _affordable(self, nodes: list[ir.Node], types: Mapping[ir.Value, Inferred]) -> list[ir.Node]:
-        accepted: list[ir.Node] = []
+        accepted: set[ir.Node] = set()
+        large: dict[ir.Node, int] = {}
         coming: set[ir.Value] = set()
         for node in nodes:
             concrete = all(value is None or self._is_known(value) for value in node.inputs)
             if not concrete and not all(v is None or v in coming or self._is_known(v) for v in node.inputs):
-                continue  # waits for a node that is refused, or for one whose size is not told yet
+                continue  # waits for a node that is too large, or for one whose size is not told yet
             growth = self._growth(node, types)
             if growth is None and not (concrete and node.op_type in DATA_DEPENDENT):
                 if concrete:
                     self.refused[node] = "the size of its output cannot be told before it runs"
                 continue
             if growth is not None and growth > self.max_bytes:
-                self.refused[node] = f"the constant would add {growth} bytes (max_bytes is {self.max_bytes})"
+                large[node] = growth
                 continue
-            accepted.append(node)
+            accepted.add(node)
             coming.update(node.outputs)
-        return accepted
+        accepted |= self._passing(nodes, accepted, types) if large else set()
+        for node, growth in large.items():
+            if node not in accepted:
+                self.refused[node] = f"the constant would add {growth} bytes (max_bytes is {self.max_bytes})"
+        return [node for node in nodes if node in accepted]
+
+    def _passing(
+        self, nodes: list[ir.Node], accepted: set[ir.Node], types: Mapping[ir.Value, Inferred]
+    ) -> set[ir.Node]:
+        """Return nodes whose large results nobody reads once small ones take the place of all readers."""
+        chosen: set[ir.Node] = set()
+        for node in reversed(nodes):
+            if node in accepted:
+                continue
+            sizes = [byte_size(types.get(value)) for value in node.outputs if value.name]
+            kept = [byte_size(types.get(v)) for v in node.outputs if _is_read_outside(v, chosen | accepted)]
+            if all(size is not None and size <= _PASSING_BYTES for size in sizes) and (
+                sum(size or 0 for size in kept) <= self.max_bytes
+            ):
+                chosen.add(node)
+        coming = {value for node in accepted for value in node.outputs}
+        ready: set[ir.Node] = set()
+        for node in nodes:
+            if node in chosen and all(v is None or v in coming or self._is_known(v) for v in node.inputs):
+                ready.add(node)
+                coming.update(node.outputs)
+        return ready
 
     def _growth(self, node: ir.Node, types: Mapping[ir.Value, Inferred]) -> int | None:
         total = 0
@@ -158,7 +188,7 @@ class ConstantFolder:
                     return None
                 total += size
         for value in {value for value in node.inputs if value is not None}:
-            if not _is_read_outside(value, {node}):
+            if not _is_read_outside(value, self._folded, node):
                 tensor = self._tensor_of(value)
                 total -= tensor.nbytes if tensor is not None else byte_size(types.get(value)) or 0
         return total
@@ -190,8 +220,8 @@ class ConstantFolder:
         return self.known.get(value) or constant_tensor(value)
 
 
-def _is_read_outside(value: ir.Value, inside: set[ir.Node]) -> bool:
-    return value.is_graph_output() or any(user not in inside for user, _ in value.uses())
+def _is_read_outside(value: ir.Value, inside: AbstractSet[ir.Node], also: ir.Node | None = None) -> bool:
+    return value.is_graph_output() or any(user is not also and user not in inside for user, _ in value.uses())
 
 
 def _why_never(node: ir.Node) -> str | None:

@@ -38,6 +38,8 @@ def half_form(node: ir.Node, opset: int) -> HalfForm | str:
         for index in range(count):
             formal = formals[min(index, len(formals) - 1)]
             types = allowed.get(formal.type_str, {formal.type_str})
+            if any(held.startswith(("seq(", "optional(")) for held in types):
+                return "it works on a sequence or an optional, which stays in float32"
             row.append(_FLOAT in types and _FLOAT16 in types)
         followers.append(tuple(row))
     if not any(followers[0]) and not any(followers[1]):

@@ -201,3 +201,26 @@ def test_half_precision_is_computed_in_half_precision(
     # onnxruntime may keep the product of two halves in float32 until it is stored.
     np.testing.assert_allclose(tensor.numpy(), half * half, rtol=2**-10)
     result.assert_same(rtol=2**-10)
+
+
+def test_what_is_large_only_on_the_way_to_something_small_is_computed(rewrite: Rewrite) -> None:
+    # How the statistics of standardised weights are exported: from a weight that something else reads.
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[1] x) => (float[1,1] y) <int64[2] s = {600,700}, int64[2] t = {700,600}> {
+            w = ConstantOfShape <value = float[1] {3}> (s) flat = Reshape (w, t) m = ReduceMean (flat)
+            y = Mul (x, m)
+        }"""
+    result = rewrite(text, FoldConstants())
+    assert result.ops == ["Mul"]
+    assert result.declined == ()
+    result.assert_same(rtol=1e-6)
+
+
+def test_what_something_else_needs_in_full_is_not_computed_for_a_smaller_one(rewrite: Rewrite) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[1] x) => (float[1,1] y, float[600,700] z) <int64[2] s = {600,700}> {
+            w = ConstantOfShape <value = float[1] {3}> (s) m = ReduceMean (w) y = Mul (x, m) z = Add (x, w)
+        }"""
+    result = rewrite(text, FoldConstants())
+    assert not result.applied
+    assert result.declined == ("the constant would add 1679984 bytes (max_bytes is 1048576)",)

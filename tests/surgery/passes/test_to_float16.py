@@ -116,3 +116,12 @@ def test_a_subgraph_stays_in_float32_and_reads_casts(rewrite: Rewrite) -> None:
 def test_a_second_run_finds_nothing(rewrite: Rewrite) -> None:
     result = rewrite(NET, ToFloat16(), weights=("w", "b"))
     assert ToFloat16().run(result.model).changes == ()
+
+
+def test_what_comes_out_of_a_sequence_stays_in_float32(rewrite: Rewrite) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]> g (float[2,3] x) => (float[4,3] y) {
+        e = Exp (x) s = SequenceConstruct (e, x) c = ConcatFromSequence <axis = 0> (s) y = Relu (c)
+    }"""
+    result = rewrite(text, ToFloat16())
+    assert any("works on a sequence" in reason for reason in result.declined)
+    result.assert_same(rtol=1e-2)
