@@ -17,6 +17,7 @@ from graphopt.surgery.graph_queries import (
     nodes_of,
 )
 from graphopt.surgery.node_builder import Attribute
+from graphopt.surgery.value_signs import is_zero
 from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _PER_DIRECTION = {"RNN": (1, 2, 3, 5), "GRU": (1, 2, 3, 5), "LSTM": (1, 2, 3, 5, 6, 7)}
@@ -107,25 +108,9 @@ def _one_direction(new: VersionedBuilder, node: ir.Node, index: int) -> tuple[ir
 
 def _half(new: VersionedBuilder, value: ir.Value, index: int, *, is_state: bool) -> ir.Value | None:
     """Return the part of one direction; None for a state of zeros, which is the default."""
-    if is_state and _is_zero(value):
+    if is_state and is_zero(value):
         return None
     tensor = constant_tensor(value)
     if tensor is not None:
         return new.constant(np.ascontiguousarray(tensor.numpy()[index : index + 1]), f"direction{index}")
     return new.slice(value, axes=[0], starts=[index], ends=[index + 1])
-
-
-def _is_zero(value: ir.Value) -> bool:
-    tensor = constant_tensor(value)
-    if tensor is not None:
-        return not tensor.numpy().any()
-    producer = value.producer()
-    if producer is None:
-        return False
-    if producer.op_type == "ConstantOfShape":
-        filling = producer.attributes.get("value")
-        return filling is None or not filling.as_tensor().numpy().any()
-    if producer.op_type in ("Expand", "Tile", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Transpose"):
-        first = producer.inputs[0]
-        return first is not None and _is_zero(first)
-    return False

@@ -1,9 +1,10 @@
-"""Prove that a value is never negative, from the operators that make it."""
+"""Prove that a value is never negative, or nothing but zeros, from the operators that make it."""
 
 import onnx_ir as ir
 
 from graphopt.surgery.graph_queries import constant_tensor, input_of, is_op, opset_of
 
+_MOVES = ("Cast", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze")
 MAX_STEPS = 64
 """How many nodes are looked at before giving up."""
 
@@ -71,3 +72,18 @@ def _needed(model: ir.Model, node: ir.Node | None) -> list[ir.Value | None] | No
             return [] if enough else None
         return [input_of(node, 1)]
     return None
+
+
+def is_zero(value: ir.Value) -> bool:
+    """Whether a value holds nothing but zeros, whatever its shape."""
+    tensor = constant_tensor(value)
+    if tensor is not None:
+        return tensor.dtype.is_floating_point() and not tensor.numpy().any()
+    producer = value.producer()
+    if producer is None:
+        return False
+    if is_op(producer, "ConstantOfShape"):
+        filling = producer.attributes.get("value")
+        return filling is None or not (filling.is_ref() or filling.as_tensor().numpy().any())
+    first = producer.inputs[0] if producer.inputs else None
+    return first is not None and is_op(producer, *_MOVES) and is_zero(first)
