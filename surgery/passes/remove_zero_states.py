@@ -9,7 +9,7 @@ import onnx_ir as ir
 from graphopt.surgery.graph_edits import remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import input_of, nodes_of
-from graphopt.surgery.value_signs import is_zero
+from graphopt.surgery.values.value_signs import is_zero
 
 _STATES = (5, 6)
 """Inputs ``initial_h`` and, of an LSTM, ``initial_c``."""

@@ -17,7 +17,7 @@ from graphopt.surgery.graph_queries import (
     nodes_of,
 )
 from graphopt.surgery.node_builder import Attribute
-from graphopt.surgery.value_signs import is_zero
+from graphopt.surgery.values.value_signs import is_zero
 from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _PER_DIRECTION = {"RNN": (1, 2, 3, 5), "GRU": (1, 2, 3, 5), "LSTM": (1, 2, 3, 5, 6, 7)}
