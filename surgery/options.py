@@ -45,15 +45,18 @@ def option_types(cls: type) -> dict[str, Any]:
     return {item.name: hints[item.name] for item in dataclasses.fields(cls) if item.init}
 
 
+_SEVERAL: Mapping[Any, str] = {str: "texts", int: "whole numbers", float: "numbers"}
+
+
 def type_text(kind: Any) -> str:
-    """Return a type as users read it: ``int``, ``one of a|b``, ``list of str (a+b)``."""
+    """Return a type as users read it: ``int``, ``one of a|b``, ``texts joined by +``."""
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return "one of " + "|".join(str(item.value) for item in kind)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return "one of " + "|".join(str(item) for item in arguments)
     if origin is tuple:
-        return f"list of {type_text(arguments[0])} (a+b)"
+        return f"{_SEVERAL.get(arguments[0], type_text(arguments[0]))} joined by +"
     if origin in (Union, types.UnionType):
         return " or ".join(type_text(item) for item in arguments if item is not type(None))
     return getattr(kind, "__name__", str(kind))

@@ -39,7 +39,7 @@ def test_equal_models_exit_with_0(graphopt: Any, model: Path, write_model: Write
 def test_a_rewrite_is_shown_with_its_pass(graphopt: Any, model: Path, rewritten: Path) -> None:
     answer = graphopt("diff", model, rewritten)
     assert answer.code == 1
-    assert "DIFFERENT: 1 nodes removed, 0 added, 0 changed in 1 regions" in answer.out
+    assert "DIFFERENT: 1 node removed, 0 added, 0 changed in 1 region\n" in answer.out
     assert "remove_pad: at pad" in answer.out
     assert "- Pad pad (x, pads (int64[8])) -> a" in answer.out
     assert "AveragePool pool: input 0 reads x, was a of Pad pad" in answer.out

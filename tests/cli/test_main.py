@@ -181,3 +181,20 @@ def test_doctor_names_what_is_there() -> None:
     content = json.loads(done.stdout)
     assert done.returncode == 0
     assert {"onnx", "onnxruntime", "atc"} <= {item["name"] for item in content["items"]}
+
+
+@pytest.mark.parametrize("verb", ["inspect", "apply", "why", "passes"])
+def test_a_missing_package_of_the_core_is_no_bug(verb: str, model: Path) -> None:
+    arguments = {"apply": [model, "--preset", "clean"], "why": ["remove_pad", model], "passes": []}
+    argv = ["graphopt", verb, *map(str, arguments.get(verb, [model])), "--json"]
+    code = (
+        "import sys\n"
+        "for name in ('onnx', 'onnx_ir'): sys.modules[name] = None\n"
+        f"sys.argv = {argv!r}\n"
+        "from graphopt.cli import main; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done.stderr
+    assert "is missing: install graphopt again" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout)["error"]["exit_code"] == 3

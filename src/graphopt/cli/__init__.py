@@ -19,6 +19,7 @@ from graphopt.core.errors import GraphoptError
 from graphopt.core.plugins import blame, plugin_scope
 
 EXIT_USAGE = 2
+EXIT_MISSING = 3
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
@@ -88,7 +89,9 @@ def _run() -> int:
         _say("interrupted; nothing half-written was left")
         return EXIT_INTERRUPTED
     except MemoryError:
-        _say("out of memory; close other programs, or use a smaller batch or model")
+        message = "out of memory; close other programs, or use a smaller batch or model"
+        _say(message)
+        _error_as_json("MemoryError", message, EXIT_USAGE)
         return EXIT_USAGE
     except OSError as error:
         if error.filename is None:  # stdout, most likely: main() knows
@@ -98,15 +101,28 @@ def _run() -> int:
         _error_as_json("OSError", message, EXIT_USAGE)
         return EXIT_USAGE
     except Exception as error:  # noqa: BLE001  the last line: a bug keeps its traceback
-        if complaint := blame(error):
-            _say(complaint)
-            _error_as_json("UsageError", complaint, EXIT_USAGE)
-            return EXIT_USAGE
-        traceback.print_exc()
-        _say("this is a bug in graphopt, not your mistake; please report the lines above")
-        _error_as_json(type(error).__name__, str(error), EXIT_BUG)
-        return EXIT_BUG
+        return _unexpected(error)
     return result if isinstance(result, int) else 0
+
+
+def _unexpected(error: Exception) -> int:
+    """Say whose mistake an error is that no verb foresaw; return the exit code."""
+    if complaint := blame(error):
+        _say(complaint)
+        _error_as_json("UsageError", complaint, EXIT_USAGE)
+        return EXIT_USAGE
+    if isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:
+        message = (
+            f"the package {error.name} is missing: install graphopt again into this Python "
+            f"({sys.executable} -m pip install graphopt); graphopt doctor lists what else is"
+        )
+        _say(message)
+        _error_as_json("MissingBackendError", message, EXIT_MISSING)
+        return EXIT_MISSING
+    traceback.print_exc()
+    _say("this is a bug in graphopt, not your mistake; please report the lines above")
+    _error_as_json(type(error).__name__, str(error), EXIT_BUG)
+    return EXIT_BUG
 
 
 def _say(message: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 SCHEMA_VERSION = 1
+_FOLDED = 8
+"""Columns of a terminal that the narrowest folded cell of text should have."""
 
 
 def print_json(verb: str, content: Mapping[str, Any]) -> None:
@@ -37,12 +39,15 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich.table import Table
 
     table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
+    console = Console(no_color="NO_COLOR" in os.environ or None)
+    whole = _whole_columns(columns, _widths(columns, texts), console.width)
+    for i, column in enumerate(columns):
         right = column.startswith(">")
-        table.add_column(escape(column.lstrip(">")), justify="right" if right else "left", overflow="fold")
+        heading = escape(column.lstrip(">"))
+        table.add_column(heading, justify="right" if right else "left", overflow="fold", no_wrap=i in whole)
     for row in texts:
         table.add_row(*(escape(item) for item in row))
-    Console(no_color="NO_COLOR" in os.environ or None).print(table)
+    console.print(table)
 
 
 def print_line(text: str) -> None:
@@ -77,7 +82,7 @@ def _print_plain(title: str, columns: Sequence[str], rows: list[list[str]]) -> N
     if title:
         click.echo(title)
     heads = [column.lstrip(">") for column in columns]
-    widths = [max([len(head), *(len(row[i]) for row in rows)]) for i, head in enumerate(heads)]
+    widths = _widths(columns, rows)
     for row in [heads, *rows]:
         cells = [
             text.rjust(width) if column.startswith(">") else text.ljust(width)
@@ -85,6 +90,19 @@ def _print_plain(title: str, columns: Sequence[str], rows: list[list[str]]) -> N
         ]
         click.echo("  ".join(cells).rstrip())
     click.echo()
+
+
+def _whole_columns(columns: Sequence[str], widths: Sequence[int], room: int) -> set[int]:
+    """Return which columns not to fold: names and numbers, as far as the others keep some room."""
+    whole = {0, *(i for i, column in enumerate(columns) if column.startswith(">"))}
+    needed = sum(width if i in whole else min(width, _FOLDED) for i, width in enumerate(widths))
+    if needed + 3 * len(widths) <= room:
+        return whole
+    return {0} if 3 * widths[0] <= room else set()
+
+
+def _widths(columns: Sequence[str], rows: list[list[str]]) -> list[int]:
+    return [max([len(head.lstrip(">")), *(len(row[i]) for row in rows)]) for i, head in enumerate(columns)]
 
 
 def _plain(value: object) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphopt.cli.render import print_line, print_table
+from graphopt.core.words import counted
 
 if TYPE_CHECKING:
     from graphopt.surgery.differences.describe import Group
@@ -19,7 +20,7 @@ def show_diff(diff: "ModelDiff", before: Path, after: Path, *, limit: int) -> No
     """Print the verdict, the tables, and the first ``limit`` groups of regions (0 for all)."""
     main = diff.main
     counts = [len(main.alignment.before.nodes), len(main.alignment.after.nodes)]
-    print_line(f"{before}: {counts[0]} nodes; {after}: {counts[1]} nodes")
+    print_line(f"{before}: {counted(counts[0], 'node')}; {after}: {counted(counts[1], 'node')}")
     print_line(_verdict(diff))
     if diff.steps:
         print_line(f"passes between them: {', '.join(step.name for step in diff.steps)}")
@@ -49,8 +50,9 @@ def _verdict(diff: "ModelDiff") -> str:
     removed = sum(len(region.removed) for region in regions)
     added = sum(len(region.added) for region in regions)
     changed = sum(len(region.changed) for region in regions)
-    nodes = f"{removed} nodes removed, {added} added, {changed} changed in {len(regions)} regions"
-    interface = f"{len(diff.interface)} differences of inputs, outputs, opsets or functions"
+    where = counted(len(regions), "region")
+    nodes = f"{counted(removed, 'node')} removed, {added} added, {changed} changed in {where}"
+    interface = f"{counted(len(diff.interface), 'difference')} of inputs, outputs, opsets or functions"
     parts = [nodes if regions else "the nodes are the same", interface if diff.interface else ""]
     return f"DIFFERENT: {', '.join(filter(None, parts))}"
 
@@ -76,7 +78,8 @@ def _show_regions(graph: "GraphDiff", where: str, limit: int) -> None:
         _show_group(group, where)
     if len(groups) > len(shown):
         rest = sum(len(group.regions) for group in groups[len(shown) :])
-        print_line(f"\n... and {rest} more regions; --limit 0 shows all, --html FILE draws them")
+        more = counted(rest, "more region")
+        print_line(f"\n... and {more}; --limit 0 shows all, --html FILE draws them")
 
 
 def _show_group(group: "Group", where: str) -> None:
@@ -95,7 +98,7 @@ def _show_group(group: "Group", where: str) -> None:
     for line in lines[:_LINES]:
         print_line(line)
     if len(lines) > _LINES:
-        print_line(f"    ... {len(lines) - _LINES} more lines")
+        print_line(f"    ... {counted(len(lines) - _LINES, 'more line')}")
     others = [region_name(other) for other in group.regions[1:]]
     if others:
         more = f", ... {len(others) - _NAMES} more" if len(others) > _NAMES else ""

@@ -23,7 +23,7 @@ def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> No
             len(item.applied),
             len(item.declined),
             f"{item.nodes_before} -> {item.nodes_after}",
-            item.seconds,
+            f"{item.seconds:.2f}",
             item.max_abs,
             item.warning,
         ]
@@ -37,7 +37,7 @@ def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> No
     declined = [[item.name, place.node, place.why] for item in report.passes for place in item.declined]
     if declined:
         more = len(declined) - _DECLINED_SHOWN
-        print_table("declined", ["pass", "node", "why"], declined[:_DECLINED_SHOWN])
+        print_table("declined: looked at and left alone", ["pass", "node", "why"], declined[:_DECLINED_SHOWN])
         if more > 0:
             print_line(f"... and {more} more; --json lists all\n")
     verified = report.verification

@@ -5,10 +5,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
+
 from graphopt.core import lineage
 from graphopt.core.artefacts import Artefact
 from graphopt.core.files import sha256_of
 from graphopt.core.onnx_files import count_nodes, input_specs, load_model, output_specs
+from graphopt.core.tensors import TensorSpec
 
 
 def inspect_model(path: Path) -> dict[str, Any]:
@@ -30,8 +33,8 @@ def inspect_model(path: Path) -> dict[str, Any]:
         "producer": " ".join(filter(None, (model.producer_name, model.producer_version))),
         "ir_version": model.ir_version,
         "opsets": dict(model.opset_imports),
-        "inputs": [_spec(spec) for spec in input_specs(model)],
-        "outputs": [_spec(spec) for spec in output_specs(model)],
+        "inputs": list(map(_spec, model.graph.inputs, input_specs(model))),
+        "outputs": list(map(_spec, model.graph.outputs, output_specs(model))),
         "operators": dict(operators.most_common()),
         "recipe": artefact.recipe if artefact else lineage.recipe_of(model),
         "lineage": [
@@ -46,5 +49,6 @@ def inspect_model(path: Path) -> dict[str, Any]:
     }
 
 
-def _spec(spec: Any) -> dict[str, Any]:
-    return {**dataclasses.asdict(spec), "shape": spec.shape_text}
+def _spec(value: ir.Value, spec: TensorSpec) -> dict[str, Any]:
+    # A shape of no sizes is a scalar's; a model may also leave the rank open.
+    return {**dataclasses.asdict(spec), "shape": spec.shape_text if value.shape is not None else "unknown"}

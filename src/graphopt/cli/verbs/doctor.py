@@ -61,13 +61,17 @@ def command(as_json: bool) -> int:
     project = find_project_file(Path.cwd())
     listed = read_project_file(project).plugins if project else ()
     system = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    try:
+        version = metadata.version("graphopt")
+    except metadata.PackageNotFoundError:  # run from its sources
+        version = "not installed"
     if as_json:
         keys = ("name", "version", "needed_for", "remedy")
         items = [dict(zip(keys, row, strict=True)) for row in rows]
         own = {"project_file": project, "plugins": list(listed)}
         print_json("doctor", {"ok": not broken, "system": system, "items": items, **own})
     else:
-        print_line(f"graphopt {metadata.version('graphopt')}, {system}")
+        print_line(f"graphopt {version}, {system}")
         print_table("", ["what", "version", "needed for", "remedy"], rows)
         if project:
             print_line(f"{project}: plugins {', '.join(item.name for item in listed) or 'none'}")

@@ -13,6 +13,7 @@ from graphopt.cli.options import json_option
 def command(model: Path, as_json: bool) -> None:
     """Show the inputs, outputs, operators, size and history of MODEL."""
     from graphopt.cli.render import print_json, print_line, print_table, size_text
+    from graphopt.core.words import counted
     from graphopt.recipes.inspection import inspect_model
 
     content = inspect_model(model)
@@ -20,9 +21,8 @@ def command(model: Path, as_json: bool) -> None:
         print_json("inspect", {"ok": True, **content})
         return
     opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in content["opsets"].items())
-    print_line(
-        f"{model}: {content['nodes']} nodes, {size_text(content['bytes'])}, sha256 {content['sha256'][:12]}"
-    )
+    nodes, size = counted(content["nodes"], "node"), size_text(content["bytes"])
+    print_line(f"{model}: {nodes}, {size}, sha256 {content['sha256'][:12]}")
     print_line(
         f"producer {content['producer'] or 'unknown'}, opset {opsets}, IR version {content['ir_version']}"
     )
@@ -35,8 +35,6 @@ def command(model: Path, as_json: bool) -> None:
             [item["pass"], ", ".join(f"{k}={v}" for k, v in item["options"].items()), item["plugin"][:12]]
             for item in content["lineage"]
         ]
-        print_table(
-            f"made by graphopt, recipe {content['recipe'] or 'none'}",
-            ["pass", "options", "plugin's sha256"],
-            rows,
-        )
+        heads = ["pass", "options", *(["plugin's sha256"] if any(row[2] for row in rows) else [])]
+        recipe = f", recipe {content['recipe']}" if content["recipe"] else ""
+        print_table(f"made by graphopt{recipe}", heads, [row[: len(heads)] for row in rows])

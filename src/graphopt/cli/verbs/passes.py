@@ -1,10 +1,15 @@
 """``graphopt passes``: list the pass library, or what would match in a model."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from graphopt.cli.options import json_option
+from graphopt.core.words import without_markup
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @click.command("passes", short_help="List the passes, or what would apply.")
@@ -40,7 +45,9 @@ def command(name: str | None, model: Path | None, markdown: bool, as_json: bool)
         if as_json:
             print_json("passes", {"ok": True, "passes": [info.to_json() for info in known.values()]})
         else:
-            rows = [[info.name, info.effect, info.summary, info.plugin] for info in known.values()]
+            rows = [
+                [info.name, info.effect, without_markup(info.summary), info.plugin] for info in known.values()
+            ]
             own = any(info.plugin for info in known.values())
             heads = ["pass", "numbers", "what it does", *(["from"] if own else [])]
             print_table("", heads, [row[: len(heads)] for row in rows])
@@ -49,7 +56,7 @@ def command(name: str | None, model: Path | None, markdown: bool, as_json: bool)
     if as_json:
         print_json("passes", {"ok": True, "pass": info.to_json()})
         return
-    print_line(f"{info.name} ({info.effect}): {info.summary}")
+    print_line(f"{info.name} ({info.effect}): {without_markup(info.summary)}")
     if info.plugin:
         print_line(f"  From: {info.plugin}")
     for word, text in (
@@ -61,25 +68,25 @@ def command(name: str | None, model: Path | None, markdown: bool, as_json: bool)
         ("Known as", info.known_as),
     ):
         if text:
-            print_line(f"  {word}: {text}")
+            print_line(f"  {word}: {without_markup(text)}")
     if info.options:
-        options = [[option.name, option.type, option.default, option.doc] for option in info.options]
+        options = [
+            [option.name, option.type, option.default, without_markup(option.doc)] for option in info.options
+        ]
         print_table("", ["option", "type", "default", "what"], options)
 
 
-def _would_apply(model: Path, names: list[str], as_json: bool) -> None:
-    from graphopt.cli.render import print_json, print_table
+def _would_apply(path: Path, names: list[str], as_json: bool) -> None:
+    from graphopt.cli.render import print_json, print_line, print_table
     from graphopt.core.errors import MissingBackendError, PreconditionError, UsageError
+    from graphopt.core.onnx_files import load_model
     from graphopt.core.plugins import blame
-    from graphopt.surgery import PassStep, Verify, rewrite_file
 
-    rows: list[tuple[object, ...]] = []
+    model = load_model(path)
+    rows: list[tuple[str, int | None, int | None, str]] = []
     for name in names:
         try:
-            report = rewrite_file(model, None, [PassStep(name)], verify=Verify.OFF, samples=None)
-            applied, declined = report.passes[0].applied, report.passes[0].declined
-            first = applied[0].what if applied else declined[0].why if declined else ""
-            rows.append((name, len(applied), len(declined), first))
+            rows.append((name, *_what_applies(name, path, model)))
         except (MissingBackendError, PreconditionError, UsageError) as error:
             rows.append((name, None, None, str(error)))
         except Exception as error:
@@ -89,6 +96,29 @@ def _would_apply(model: Path, names: list[str], as_json: bool) -> None:
     if as_json:
         keys = ("pass", "sites", "declined", "first")
         content = [dict(zip(keys, row, strict=True)) for row in rows]
-        print_json("passes", {"ok": True, "model": model, "would_apply": content})
-    else:
-        print_table(str(model), ["pass", ">sites", ">declined", "first"], rows)
+        print_json("passes", {"ok": True, "model": path, "would_apply": content})
+        return
+    idle = [row[0] for row in rows if row[1:3] == (0, 0)] if len(rows) > 1 else []
+    shown = sorted((row for row in rows if row[0] not in idle), key=lambda row: not row[1])
+    if shown:
+        heads = ["pass", ">sites", ">declined", "first site, or first reason to decline"]
+        print_table(str(path), heads, shown)
+    if idle:
+        print_line(f"nothing here for: {', '.join(idle)}")
+
+
+def _what_applies(name: str, path: Path, model: "ir.Model") -> tuple[int, int, str]:
+    """Return sites, declined places, and a word about the first, of one pass alone."""
+    from graphopt.surgery import GraphPass, PassStep, Verify, make_pass, rewrite_file
+    from graphopt.surgery.catalogue import plugin_sha256
+    from graphopt.surgery.explaining import candidates_of
+
+    item = make_pass(PassStep(name))
+    if isinstance(item, GraphPass) and not plugin_sha256(type(item)):
+        places = candidates_of(lambda: model, item)  # sites() changes nothing: one copy serves all
+        sites = [place.reason for place in places if place.applies]
+        declined = [place.reason for place in places if not place.applies]
+    else:  # a user's pass is run, so that what is unfinished in it shows
+        report = rewrite_file(path, None, [PassStep(name)], verify=Verify.OFF, samples=None).passes[0]
+        sites, declined = [item.what for item in report.applied], [item.why for item in report.declined]
+    return len(sites), len(declined), next(iter((*sites, *declined)), "")

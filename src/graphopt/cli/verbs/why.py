@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from graphopt.cli.options import json_option
-from graphopt.core.words import counted
+from graphopt.core.words import counted, without_markup
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -103,4 +103,4 @@ def _all(load: "Callable[[], ir.Model]", item: "Pass", info: "PassInfo", as_json
 
 
 def _before(info: "PassInfo") -> str:
-    return (info.before or info.summary).replace("``", "").rstrip(".")
+    return without_markup(info.before or info.summary).rstrip(".")
