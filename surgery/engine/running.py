@@ -6,12 +6,14 @@ import onnx_ir as ir
 
 from graphopt.core.errors import VerificationError
 from graphopt.core.lineage import node_label
+from graphopt.core.onnx_files import FIRST_WITHOUT_INPUTS
 from graphopt.surgery.catalogue import options_of, plugin_sha256
 from graphopt.surgery.engine.fingerprint import fingerprint
 from graphopt.surgery.engine.structure import drop_unused_initializers, faults, sort_if_needed
 from graphopt.surgery.engine.tracing import stamp_new_nodes, take_snapshot
 from graphopt.surgery.engine.walking import main_graphs
 from graphopt.surgery.graph_pass import Declined, GraphPass, Pass, Site
+from graphopt.surgery.graph_queries import graphs_of
 from graphopt.surgery.model_pass import Change, ModelPass, Outcome, Refusal
 from graphopt.surgery.report import PassReport
 
@@ -118,6 +120,8 @@ def _refusals(found: list[Site | Declined]) -> tuple[Refusal, ...]:
 
 def _tidy(model: ir.Model, item: Pass, old_faults: frozenset[str]) -> None:
     drop_unused_initializers(model)
+    if model.ir_version < FIRST_WITHOUT_INPUTS and any(graph.initializers for graph in graphs_of(model)):
+        model.ir_version = FIRST_WITHOUT_INPUTS  # new constants; the source's are no inputs since it was read
     try:
         sort_if_needed(model)
     except ValueError as error:

@@ -25,6 +25,7 @@ from graphopt.core.garbage import rarely_collected
 from graphopt.core.tensors import Dim, TensorSpec
 
 __all__ = [
+    "FIRST_WITHOUT_INPUTS",
     "StagedModel",
     "atomic_model",
     "check_model_file",

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -224,3 +225,12 @@ def test_what_something_else_needs_in_full_is_not_computed_for_a_smaller_one(rew
     result = rewrite(text, FoldConstants())
     assert not result.applied
     assert result.declined == ("the constant would add 1679984 bytes (max_bytes is 1048576)",)
+
+
+def test_a_model_of_an_ir_version_whose_initializers_are_inputs_gets_a_newer_one(rewrite: Rewrite) -> None:
+    text = """<ir_version: 3, opset_import: ["" : 9]> g (float[2] x) => (float[2] y)
+        { c = Constant <value = float[2] {1, 2}> () y = Add (x, c) }"""
+    result = rewrite(text, FoldConstants())
+    assert result.ops == ["Add"]
+    assert result.model.ir_version == 4
+    onnx.checker.check_model(ir.to_proto(result.model))
