@@ -39,7 +39,8 @@ class MergeReshapes(GraphPass):
     Why: view, unsqueeze and squeeze are free in a training framework; on a device each may be a copy,
     and each hides its neighbours from fusions.
     Before: ``x[N,12] -> Unsqueeze(1) -> Reshape([-1,3,4])``, ``x -> Squeeze(1) -> Unsqueeze(1)``.
-    After: ``x -> Reshape([-1,3,4])``, ``x``; nodes that keep the shape go too.
+    After: ``x -> Reshape([-1,3,4])``, ``x``; nodes that keep the shape go too, and beside one of these
+    a ``Transpose`` that moves nothing but axes of size one.
     Seen in: masked_attention.
     """
 
@@ -47,8 +48,10 @@ class MergeReshapes(GraphPass):
 
     def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
         """Yield nodes that keep the shape, alone or with the one above; see ``GraphPass.sites``."""
-        nodes = [node for node in nodes_of(model, *RESHAPING) if not has_attribute_references(node)]
-        types = infer_types(model) if nodes else {}
+        nodes = [
+            node for node in nodes_of(model, *RESHAPING, "Transpose") if not has_attribute_references(node)
+        ]
+        types = infer_types(model) if any(is_op(node, *RESHAPING) for node in nodes) else {}
         taken: set[ir.Node] = set()
         for node in nodes:
             place = None if node in taken else _place(node, types)
@@ -81,15 +84,17 @@ class MergeReshapes(GraphPass):
 
 def _place(node: ir.Node, types: Mapping[ir.Value, Inferred]) -> _Short | Declined | None:
     before, after = input_of(node, 0), shape_in(types, node.outputs[0])
-    if before is None:
+    if before is None or not _keeps_order(node, types):
         return None
     if same_shape(shape_in(types, before), after):
         return _nothing(node, None, "it keeps the shape")
     upper = before.producer()
-    if upper is None or not is_op(upper, *RESHAPING) or upper.graph is not node.graph:
+    if upper is None or not is_op(upper, *RESHAPING, "Transpose") or upper.graph is not node.graph:
         return None
+    if is_op(node, "Transpose") and is_op(upper, "Transpose"):
+        return None  # merge_transposes
     source = input_of(upper, 0)
-    if source is None or has_attribute_references(upper):
+    if source is None or has_attribute_references(upper) or not _keeps_order(upper, types):
         return None
     if same_shape(shape_in(types, source), after):
         return _nothing(node, upper, f"it undoes {label(upper)}")
@@ -101,6 +106,19 @@ def _place(node: ir.Node, types: Mapping[ir.Value, Inferred]) -> _Short | Declin
         return Declined(node=node, why=sizes)
     what = f"with {label(upper)} it is Reshape to {list(sizes)}"
     return _Short(node=node, what=what, upper=upper, sizes=sizes)
+
+
+def _keeps_order(node: ir.Node, types: Mapping[ir.Value, Inferred]) -> bool:
+    """Whether the elements come out in the order in which they are; a Transpose may move axes of size one."""
+    if not is_op(node, "Transpose"):
+        return True
+    shape = shape_in(types, input_of(node, 0))
+    if shape is None:
+        return False
+    given = node.attributes.get("perm")
+    perm = list(reversed(range(len(shape)))) if given is None else list(given.as_ints())
+    moved = [axis for axis in perm if shape[axis] != 1]
+    return moved == sorted(moved)
 
 
 def _nothing(node: ir.Node, upper: ir.Node | None, what: str) -> _Short | Declined:

@@ -128,3 +128,33 @@ def test_an_empty_tensor_stays_one(
     feeds = {"x": np.ones((size, 4), np.float32)}
     expected, got = (run_model(model, feeds)["y"] for model in (model_of(text), result.model))
     assert expected.shape == got.shape
+
+
+@pytest.mark.parametrize(
+    ("body", "sizes"),
+    [
+        ("t = Transpose <perm = [1, 0, 2]> (x) y = Reshape (t, flat)", [-1]),
+        ("r = Reshape (x, wide) t = Transpose <perm = [0, 2, 1, 3]> (r) y = Relu (t)", [2, 1, 3, 5]),
+        ("r = Reshape (x, wide) t = Transpose (r) y = Relu (t)", None),
+        ("t = Transpose <perm = [2, 1, 0]> (x) y = Reshape (t, flat)", None),
+    ],
+)
+def test_a_transpose_that_moves_axes_of_size_one_is_a_reshape_too(
+    rewrite: Rewrite, body: str, sizes: list[int] | None
+) -> None:
+    shapes = "float[a] y" if body.endswith("flat)") else "float[a,b,c,d] y"
+    result = rewrite(
+        f"""<ir_version: 8, opset_import: ["" : 13]> g (float[1,6,5] x) => ({shapes})
+        <int64[1] flat = {{-1}}, int64[4] wide = {{2,3,1,5}}> {{ {body} }}""",
+        MergeReshapes(),
+    )
+    assert ("Transpose" in result.ops) == (sizes is None)
+    if sizes is not None:
+        assert result.model.graph[0].inputs[1].const_value.numpy().tolist() == sizes
+    result.assert_same()
+
+
+def test_two_transposes_are_left_to_their_own_pass(rewrite: Rewrite) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]> g (float[1,6,5] x) => (float[a,b,c] y)
+        { t = Transpose <perm = [1, 0, 2]> (x) y = Transpose <perm = [0, 2, 1]> (t) }"""
+    assert not rewrite(text, MergeReshapes()).applied
