@@ -39,7 +39,7 @@ def check_call(call: AtcInvocation, graph: GraphFacts, *, folder: Path) -> None:
     """Raise ``UsageError`` with all broken rules and their remedies, unless there are none."""
     found = violations(call, graph, folder=folder)
     if found:
-        raise UsageError(f"ATC would refuse {call.model}:\n" + "\n".join(f"  {item}" for item in found))
+        raise UsageError(f"ATC would refuse {call.model.name}:\n" + "\n".join(f"  {item}" for item in found))
 
 
 def notes(call: AtcInvocation, graph: GraphFacts) -> tuple[str, ...]:

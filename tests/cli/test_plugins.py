@@ -222,7 +222,7 @@ def test_defaults_of_a_verb_hold_unless_typed(call: Call, folder: Path) -> None:
     [
         ("[defaults.aply]\nverify = 1", "unknown verb 'aply'; did you mean apply?"),
         ("[defaults.apply]\nverfy = 1", "apply has no option 'verfy'; did you mean verify?"),
-        ('plugins = ["nothing.py"]', "nothing.py does not exist"),
+        ('plugins = ["nothing.py"]', "graphopt.toml lists, does not exist; take it off the list"),
         ("plugins = ", "graphopt.toml is not TOML"),
     ],
 )
@@ -292,6 +292,9 @@ def test_a_wrong_pass_is_caught_by_the_proof(call: Call, folder: Path) -> None:
     done = call("--plugin", "drop_mul_by_one.py", *APPLY)
     assert done.code == 1
     assert "drop_mul_by_one is wrong" in done.err
+    refused = json.loads(call(*APPLY, "--plugin", "drop_mul_by_one.py", "--json").out)
+    assert refused["error"]["exit_code"] == 1
+    assert refused["report"]["verification"]["status"] == "failed"
     assert not (folder / "out.onnx").exists()
 
 
@@ -329,3 +332,16 @@ def test_a_pipeline_runs_again_what_a_changed_plugin_touches(call: Call, folder:
     assert reused()["raw"]
     (folder / "my_model.py").write_text(RECIPE + "# changed\n")
     assert not any(reused().values())
+
+
+def test_a_broken_project_file_leaves_the_help(call: Call, folder: Path) -> None:
+    (folder / "graphopt.toml").write_text("plugins = [")
+    assert call("inspect", "m.onnx").code == 2
+    done = call("apply", "--help")
+    assert done.code == 0
+    assert "graphopt.toml is not TOML" in done.err
+
+
+def test_defaults_at_the_wrong_level_say_where_they_belong(call: Call, folder: Path) -> None:
+    (folder / "graphopt.toml").write_text('[apply]\npasses = "remove_pad"')
+    assert "for defaults of a verb write [defaults.apply]" in call("passes").err

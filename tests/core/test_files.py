@@ -57,6 +57,20 @@ class TestAtomicFile:
             temporary.write_text("new")
         assert target.read_text() == "new"
 
+    def test_what_another_run_wrote_meanwhile_is_not_replaced(self, tmp_path: Path) -> None:
+        target = tmp_path / "out"
+
+        def slow() -> None:
+            with atomic_file(target, force=False) as mine:
+                mine.write_text("slow")
+                with atomic_file(target, force=False) as theirs:
+                    theirs.write_text("fast")
+
+        with pytest.raises(OutputError, match="exists; use --force"):
+            slow()
+        assert target.read_text() == "fast"
+        assert _names(tmp_path) == {"out"}
+
     def test_a_block_that_writes_nothing_is_an_error(self, tmp_path: Path) -> None:
         with (
             pytest.raises(OutputError, match="cannot be written"),

@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -43,7 +43,13 @@ def cli(context: click.Context, verbose: int) -> None:
 
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    open_project(context)
+    try:
+        open_project(context)
+    except GraphoptError as error:
+        # What is wrong in a project file must not take away the help.
+        if not {"-h", "--help"} & set(sys.argv[1:]):
+            raise
+        _say(str(error))
 
 
 def main() -> NoReturn:
@@ -83,7 +89,10 @@ def _run() -> int:
         return EXIT_USAGE
     except GraphoptError as error:
         _say(str(error))
-        _error_as_json(type(error).__name__, str(error), error.exit_code)
+        report = getattr(error, "report", None)  # of a rewrite that was refused
+        _error_as_json(
+            type(error).__name__, str(error), error.exit_code, report.to_json() if report else None
+        )
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted; nothing half-written was left")
@@ -129,11 +138,13 @@ def _say(message: str) -> None:
     click.echo(f"graphopt: {message}", err=True)
 
 
-def _error_as_json(kind: str, message: str, code: int) -> None:
+def _error_as_json(kind: str, message: str, code: int, report: Any = None) -> None:
     if "--json" in sys.argv[1:]:
         from graphopt.cli.render import print_json
 
-        print_json("error", {"ok": False, "error": {"type": kind, "message": message, "exit_code": code}})
+        found = {"report": report} if report is not None else {}
+        error = {"type": kind, "message": message, "exit_code": code}
+        print_json("error", {"ok": False, "error": error, **found})
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

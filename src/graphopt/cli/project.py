@@ -43,7 +43,9 @@ def open_project(context: click.Context) -> None:
         return
     project = read_project_file(path)
     for plugin in project.plugins:
-        declare_plugin(plugin, lambda loaded: _say(f"{loaded.path} was loaded, as {path} lists it"))
+        declare_plugin(
+            plugin, lambda loaded: _say(f"{loaded.path} was loaded, as {path} lists it"), listed_in=path
+        )
     context.default_map = {**(context.default_map or {}), **_defaults(context, project)}
 
 

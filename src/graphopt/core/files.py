@@ -60,6 +60,7 @@ def atomic_file(path: Path, *, force: bool, inputs: tuple[Path, ...] = ()) -> It
         try:
             yield temporary
             _flush(temporary)
+            check_output(path, force=force, inputs=inputs)  # another run may have been faster
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ class _Loaded:
     """All that is known of plugins in this process."""
 
     by_place: dict[Path, Plugin] = field(default_factory=dict)
-    waiting: list[tuple[Path, Callable[[Plugin], None]]] = field(default_factory=list)
+    waiting: list[tuple[Path, Callable[[Plugin], None], Path | None]] = field(default_factory=list)
 
 
 _loaded = _Loaded()
@@ -88,14 +88,15 @@ def load_plugin(path: Path) -> Plugin:
     return plugin
 
 
-def declare_plugin(path: Path, on_load: Callable[[Plugin], None]) -> None:
+def declare_plugin(path: Path, on_load: Callable[[Plugin], None], *, listed_in: Path | None = None) -> None:
     """Have a plugin loaded when ``loaded_plugins`` is next asked.
 
     Args:
         path: of the file.
         on_load: told when it was.
+        listed_in: the file that names it; an error then says so.
     """
-    _loaded.waiting.append((path, on_load))
+    _loaded.waiting.append((path, on_load, listed_in))
 
 
 def loaded_plugins() -> tuple[Plugin, ...]:
@@ -105,7 +106,11 @@ def loaded_plugins() -> tuple[Plugin, ...]:
         UsageError: as ``load_plugin``.
     """
     while _loaded.waiting:
-        path, on_load = _loaded.waiting.pop(0)
+        path, on_load, listed_in = _loaded.waiting.pop(0)
+        if listed_in is not None and not path.is_file():
+            raise UsageError(
+                f"the plugin {path}, which {listed_in} lists, does not exist; take it off the list"
+            )
         if path.resolve() not in _loaded.by_place:
             on_load(load_plugin(path))
     return tuple(_loaded.by_place.values())

@@ -59,7 +59,9 @@ def read_project_file(path: Path) -> ProjectFile:
         raise UsageError(f"{path} is not TOML: {error}") from error
     for key in content:
         if key not in _KEYS:
-            raise UsageError(f"{path}: unknown key {key!r}; {did_you_mean(key, _KEYS)}")
+            table = isinstance(content[key], dict) and key not in ("default", "plugin")
+            hint = f"for defaults of a verb write [defaults.{key}]" if table else did_you_mean(key, _KEYS)
+            raise UsageError(f"{path}: unknown key {key!r}; {hint}")
     plugins, defaults = content.get("plugins", []), content.get("defaults", {})
     if not isinstance(plugins, list) or not all(isinstance(item, str) for item in plugins):
         raise UsageError(f'{path}: plugins must be a list of Python files: plugins = ["my_pass.py"]')

@@ -40,7 +40,7 @@ def write_reports(report: PipelineReport, scorer: Scorer, folder: Path) -> str |
         return f"report.html was not written: {error}"
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
-        number=lambda value: "-" if value is None else f"{value:.2e}",
+        number=lambda value: "-" if value is None else f"{value:.3g}",
         percent=lambda value: "-" if value is None else f"{value:.1%}",
         figure=lambda value: "-" if value is None else f"{value:.4f}",
         points=lambda value: "-" if value is None else f"{value:+.2f}",
@@ -126,7 +126,7 @@ def _facts(report: PipelineReport) -> list[dict[str, str]]:
         ]
     errors = [row.max_error for row in report.stages if row.max_error is not None]
     if errors:
-        facts.append({"what": f"largest error against {report.reference}", "value": f"{max(errors):.1e}"})
+        facts.append({"what": f"largest error against {report.reference}", "value": f"{max(errors):.2g}"})
     nodes = f"{report.rewrite['nodes_before']} → {report.rewrite['nodes_after']}"
     facts.append({"what": "nodes, raw → rewritten", "value": nodes})
     facts.append({"what": report.sample_kind.partition(" ")[2] or "inputs", "value": str(report.samples)})
@@ -192,7 +192,7 @@ def _picture(picture: "Image.Image") -> str:
 
 def _verification(content: dict[str, Any]) -> str:
     reason = f", {content['reason']}" if content["reason"] else ""
-    error = f", largest error {content['max_abs']:.2e}" if content["max_abs"] is not None else ""
+    error = f", largest error {content['max_abs']:.3g}" if content["max_abs"] is not None else ""
     return f"{content['status']} on {counted(content['samples'], 'input')} ({content['kind']}){error}{reason}"
 
 
