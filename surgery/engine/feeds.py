@@ -17,6 +17,8 @@ from graphopt.core.tensors import Array, Dim, TensorSpec
 Feeds = Mapping[str, Array]
 PICTURE_SIZES = (32, 128)
 """Made up for each unknown height and width; the next when a model cannot run with the one before."""
+LONG = 512
+"""Made up for the other sizes then: a sound, say, which is cut into windows."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,9 @@ class _Sizes:
         return all(dim and not isinstance(dim[0], int) and dim[0] not in self.fixed for dim in dims)
 
     def _guess(self, axis: int, rank: int) -> int:
-        return self.picture if rank >= 4 and axis >= 2 else DYNAMIC_SIZE
+        if rank >= 4 and axis >= 2:
+            return self.picture
+        return LONG if axis and self.picture > PICTURE_SIZES[0] else DYNAMIC_SIZE
 
     def _unknown(self, spec: TensorSpec, axis: int, dim: Dim, other: Dim) -> int:
         name = next((d for d in (dim, other) if isinstance(d, str)), None)

@@ -166,7 +166,7 @@ class Verifier:
             self._refused.add(operator)
             raise _RunAgainError
         larger = [size for size in PICTURE_SIZES if size > self._picture]
-        if self.samples is None and larger and any(size == self._picture for _, size in inputs.guessed):
+        if self.samples is None and larger and inputs.guessed:
             self._picture = larger[0]
             raise _RunAgainError
         # An index that is worked out from an input may lie outside of what it looks up.

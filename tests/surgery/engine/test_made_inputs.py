@@ -190,3 +190,13 @@ def test_smaller_integers_are_tried_where_the_model_cannot_run_with_the_first_on
     found = verified(text)
     assert found.status is Status.PROVEN
     assert "place: 0 and 1" in found.kind
+
+
+def test_a_sound_of_open_length_is_long_enough_for_the_windows_that_it_is_cut_into(verified: Any) -> None:
+    text = (
+        "(float[batch,1,length] x) => (float[batch,1,m] y) { a = Identity (x)"
+        " y = AveragePool <kernel_shape = [100], strides = [40]> (a) }"
+    )
+    found = verified(text)
+    assert found.status is Status.PROVEN
+    assert "length = 512" in found.kind
