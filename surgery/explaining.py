@@ -13,6 +13,7 @@ from graphopt.core.lineage import node_label, origins_of
 from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.engine.walking import all_graphs
 from graphopt.surgery.graph_pass import GraphPass, Pass, Site
+from graphopt.surgery.graphsurgeon_pass import GraphSurgeonPass
 from graphopt.surgery.lookup import find_node
 from graphopt.surgery.node_facts import NodeFacts, facts_of
 
@@ -149,9 +150,14 @@ def explain(load: Callable[[], ir.Model], item: Pass, node_name: str) -> Explana
 
 
 def _all_candidates(load: Callable[[], ir.Model], item: Pass) -> tuple[Candidate, ...]:
-    _, report = run_pass(load(), item)
-    changed = [Candidate(node=c.node, op_type=c.op_type, applies=True, reason=c.what) for c in report.applied]
-    left = [Candidate(node=c.node, op_type=c.op_type, applies=False, reason=c.why) for c in report.declined]
+    if isinstance(item, GraphSurgeonPass):  # also before its edit() is written
+        outcome = item.look(load())
+        changes, refusals = outcome.changes, outcome.refusals
+    else:
+        _, report = run_pass(load(), item)
+        changes, refusals = report.applied, report.declined
+    changed = [Candidate(node=c.node, op_type=c.op_type, applies=True, reason=c.what) for c in changes]
+    left = [Candidate(node=c.node, op_type=c.op_type, applies=False, reason=c.why) for c in refusals]
     return (*changed, *left)
 
 

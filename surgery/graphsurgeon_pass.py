@@ -99,17 +99,38 @@ class GraphSurgeonPass(ModelPass, ABC):
         _restore(model, result)
         return Outcome(model=result, changes=tuple(changes), refusals=tuple(refusals))
 
+    def look(self, model: ir.Model) -> Outcome:
+        """Return what ``find`` yields in a model, without calling ``edit``; the model stays as it is.
+
+        Raises:
+            PreconditionError: as ``run``.
+        """
+        import onnx_graphsurgeon as gs
+        from onnx_graphsurgeon.logger import G_LOGGER
+
+        _refuse_what_would_be_lost(model)
+        with G_LOGGER.suppress(severity=G_LOGGER.CRITICAL + 1):
+            try:
+                root = gs.import_onnx(to_proto(model))
+            except gs.OnnxGraphSurgeonException as error:
+                raise PreconditionError(
+                    f"{self.name}: onnx-graphsurgeon refuses the model: {error}"
+                ) from error
+            places = [place for graph in _graphs(root) for place in self.find(graph)]
+        changes = [
+            Change(node=_label(place.node), op_type=place.node.op, what=place.what)
+            for place in places
+            if isinstance(place, Found)
+        ]
+        return Outcome(model=model, changes=tuple(changes), refusals=tuple(_refusals(places)))
+
     def _sweep(self, root: "gs.Graph") -> tuple[list[Change], list[Refusal]]:
         changes: list[Change] = []
         for _ in range(MAX_SWEEPS):
             places = [(graph, place) for graph in _graphs(root) for place in self.find(graph)]
             sites = [(graph, place) for graph, place in places if isinstance(place, Found)]
             if not sites:
-                refused = (place for _, place in places if isinstance(place, Refused))
-                return changes, [
-                    Refusal(node=_label(place.node), op_type=place.node.op, why=place.why)
-                    for place in refused
-                ]
+                return changes, _refusals([place for _, place in places])
             for graph, place in sites:
                 if place.node.outputs:  # else an earlier edit of this sweep disconnected it
                     changes.append(Change(node=_label(place.node), op_type=place.node.op, what=place.what))
@@ -127,6 +148,14 @@ def _graphs(root: "gs.Graph") -> Iterator["gs.Graph"]:
     for graph in (root, *root.functions):
         yield graph
         yield from graph.subgraphs(recursive=True)
+
+
+def _refusals(places: list[Found | Refused]) -> list[Refusal]:
+    return [
+        Refusal(node=_label(place.node), op_type=place.node.op, why=place.why)
+        for place in places
+        if isinstance(place, Refused)
+    ]
 
 
 def _label(node: "gs.Node") -> str:

@@ -193,6 +193,7 @@ def test_a_checkpoint_is_loaded_and_its_keys_are_checked(net: Path, tmp_path: Pa
         ("Text", ["ids=1x7"], "--shape is missing for mask"),
         ("Text", ["ids=1x7", "scale=1"], "--shape is missing for mask"),
         ("Text", ["tokens=1x7"], "give --shape for ids, mask"),
+        ("Text", ["ids=1x7", "mak=1x7"], "takes ids, mask, scale, not mak; did you mean mask"),
     ],
 )
 def test_bad_requests_are_explained(net: Path, build: str, shapes: list[str], message: str) -> None:

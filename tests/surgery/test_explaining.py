@@ -166,6 +166,21 @@ def test_passes_on_whole_models_answer_too(name: str, why: Why) -> None:
     assert explain(lambda: ir.from_onnx_text(CHAIN), _Surgeon(), name).why is why
 
 
+class _Unwritten(_Surgeon):
+    """Look at each Relu, and not know yet what to do there."""
+
+    name: ClassVar[str] = "unwritten"
+
+    def edit(self, graph: object, node: object) -> None:
+        raise NotImplementedError
+
+
+def test_a_graphsurgeon_pass_answers_before_its_edit_is_written() -> None:
+    found = candidates_of(lambda: ir.from_onnx_text(CHAIN), _Unwritten())
+    assert {(place.node, place.applies) for place in found} == {("First", False), ("Second", True)}
+    assert explain(lambda: ir.from_onnx_text(CHAIN), _Unwritten(), "Second").reason == "cut"
+
+
 @pytest.mark.parametrize("name", ["Conv_1", "b", "Conv_1:0"])
 def test_a_node_is_named_by_itself_or_by_what_it_makes(name: str) -> None:
     answer = explain(load, RemovePad(), name)

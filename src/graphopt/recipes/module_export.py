@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphopt.core.artefacts import Artefact
+from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import ExportError, UsageError
 from graphopt.core.files import check_free, sha256_of
 from graphopt.core.optional import require
@@ -124,7 +125,9 @@ def _inputs(module: "torch.nn.Module", request: ModuleRequest) -> tuple[TensorSp
         raise UsageError(f"{text}: give the shape of each, e.g. --shape {(known or ['x'])[0]}=1x3x224x224")
     if len(specs) > len(known) and not open_end:
         raise UsageError(f"{text}: {len(specs)} shapes are too many")
-    if not set(specs) <= set(known):
+    if unknown := [name for name in specs if name not in known]:
+        if len(unknown) < len(specs) and not open_end:  # then the others' places say nothing about theirs
+            raise UsageError(f"{text}, not {unknown[0]}; {did_you_mean(unknown[0], known)}")
         needed = [item.name for item in positional if item.default is item.empty]
         if len(specs) < len(needed):
             raise UsageError(f"{text}: give --shape for {', '.join(needed)}")
