@@ -36,8 +36,8 @@ CORE := .venv-core
 test-core:
 	rm -rf $(CORE)
 	$(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -e . pytest hypothesis
-	$(CORE)/bin/python -m pytest -q -m 'not slow and not torch' tests/core tests/surgery tests/runtime tests/compile $(PYTEST_ARGS)
+	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -e . pytest pytest-xdist hypothesis
+	$(CORE)/bin/python -m pytest -n 2 -q -m 'not slow and not torch' tests/core tests/surgery tests/runtime tests/compile $(PYTEST_ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
