@@ -7,13 +7,14 @@ hold (lineage, names of recipes, documentation) is carried around it.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import onnx_ir as ir
 
 from graphopt.core.errors import PreconditionError, VerificationError
 from graphopt.core.onnx_files import from_proto, to_proto
 from graphopt.surgery.engine.walking import all_graphs
+from graphopt.surgery.graph_queries import nodes_of
 from graphopt.surgery.model_pass import Change, ModelPass, Outcome, Refusal
 
 if TYPE_CHECKING:
@@ -64,7 +65,13 @@ class GraphSurgeonPass(ModelPass, ABC):
     and every function. Nodes that lost their use are cleaned up and the graph is sorted afterwards,
     so that ``edit`` may simply disconnect what it replaces and append what it adds. Sweeps go on
     until ``find`` finds nothing.
+
+    Attributes:
+        operators: what ``find`` looks for, in the standard domain. A model without any of them is not
+            converted, which would bring all its weights into memory. Empty converts every model.
     """
+
+    operators: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def find(self, graph: "gs.Graph") -> Iterator[Found | Refused]:
@@ -81,6 +88,8 @@ class GraphSurgeonPass(ModelPass, ABC):
             PreconditionError: the model holds something that onnx-graphsurgeon would drop.
             VerificationError: ``edit`` leaves what ``find`` looks for.
         """
+        if self.operators and next(nodes_of(model, *self.operators), None) is None:
+            return Outcome(model=model, changes=())
         import onnx_graphsurgeon as gs
         from onnx_graphsurgeon.logger import G_LOGGER
 

@@ -24,6 +24,7 @@ class DropDropout(GraphSurgeonPass):
     """
 
     name: ClassVar[str] = "drop_dropout"
+    operators: ClassVar[tuple[str, ...]] = ("Dropout",)
 
     def find(self, graph: "gs.Graph") -> Iterator[Found | Refused]:
         """Yield every Dropout; those that drop, or whose mask is read, are refused."""

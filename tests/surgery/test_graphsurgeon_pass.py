@@ -105,3 +105,14 @@ def test_nothing_is_printed(write_text: Write, capfd: pytest.CaptureFixture[str]
     rewrite_file(write_text(text, "twins.onnx"), None, [_NegNeg()])
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_a_model_without_the_operators_looked_for_is_not_converted(
+    chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(model: ir.Model) -> None:
+        raise AssertionError("its weights are read")
+
+    monkeypatch.setattr("graphopt.surgery.graphsurgeon_pass.to_proto", refuse)
+    _, report = run_pass(load_model(chain), DropDropout())
+    assert not report.modified
