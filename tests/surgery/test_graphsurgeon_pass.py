@@ -13,7 +13,9 @@ from graphopt.core.errors import PreconditionError
 from graphopt.core.lineage import NODE_PASS, origins_of
 from graphopt.core.onnx_files import load_model
 from graphopt.surgery import GraphSurgeonPass, PassStep, RewriteError, Status, rewrite_file
+from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.graphsurgeon_pass import Found, Refused
+from graphopt.surgery.passes.drop_dropout import DropDropout
 
 Write = Callable[[str, str], Path]
 
