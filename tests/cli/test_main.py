@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,3 +199,15 @@ def test_a_missing_package_of_the_core_is_no_bug(verb: str, model: Path) -> None
     assert "is missing: install graphopt again" in done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads(done.stdout)["error"]["exit_code"] == 3
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
+def test_names_outside_the_encoding_stop_nothing(encoding: str, model: Path, tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode(b"mod\xc3\xa8le \xe2\x86\x92 \xff.onnx")  # the last byte is no UTF-8
+    shutil.copy(model, named)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    argv = [sys.executable, "-m", "graphopt", "inspect", str(named)]
+    done = subprocess.run(argv, capture_output=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([*argv, "--json"], capture_output=True, env=environment, timeout=60)
+    assert json.loads(done.stdout.decode(encoding))["path"] == str(named)

@@ -4,6 +4,7 @@
 failed; 70 a bug; 130 interrupted; 141 closed pipe; 129 and 143 hung up and terminated.
 """
 
+import io
 import os
 import signal
 import sys
@@ -56,6 +57,10 @@ def main() -> NoReturn:
     """Run the command line and exit with its documented code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding does not know is shown escaped, and stops nothing.
+            stream.reconfigure(errors="backslashreplace")
     try:
         with plugin_scope():
             code = _run()

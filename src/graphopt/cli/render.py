@@ -18,7 +18,8 @@ _FOLDED = 8
 def print_json(verb: str, content: Mapping[str, Any]) -> None:
     """Print one JSON object; infinities and NaN become null, paths text."""
     document = {"schema_version": SCHEMA_VERSION, "verb": verb, **content}
-    click.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False))
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    click.echo(json.dumps(_plain(document), indent=2, ensure_ascii=not unicode))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
