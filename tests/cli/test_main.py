@@ -203,7 +203,7 @@ def test_a_missing_package_of_the_core_is_no_bug(verb: str, model: Path) -> None
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
 def test_names_outside_the_encoding_stop_nothing(encoding: str, model: Path, tmp_path: Path) -> None:
-    named = tmp_path / os.fsdecode(b"mod\xc3\xa8le \xe2\x86\x92 \xff.onnx")  # the last byte is no UTF-8
+    named = tmp_path / "mod\u00e8le \u2192.onnx"
     shutil.copy(model, named)
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     argv = [sys.executable, "-m", "graphopt", "inspect", str(named)]
@@ -211,3 +211,11 @@ def test_names_outside_the_encoding_stop_nothing(encoding: str, model: Path, tmp
     assert done.returncode == 0, done.stderr
     done = subprocess.run([*argv, "--json"], capture_output=True, env=environment, timeout=60)
     assert json.loads(done.stdout.decode(encoding))["path"] == str(named)
+
+
+@pytest.mark.parametrize("verb", ["inspect", "apply", "diff"])
+def test_a_name_that_is_no_utf8_is_refused_before_anything_is_written(verb: str, tmp_path: Path) -> None:
+    done = graphopt(verb, os.fsdecode(b"bad\xff.onnx"), "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert r"'bad\udcff.onnx' is not UTF-8; rename" in done.stderr
+    assert json.loads(done.stdout)["error"]["exit_code"] == 2

@@ -16,7 +16,7 @@ import click
 
 from graphopt.cli.group import VerbGroup
 from graphopt.cli.project import open_project, plugin_option
-from graphopt.core.errors import GraphoptError
+from graphopt.core.errors import GraphoptError, UsageError
 from graphopt.core.plugins import blame, plugin_scope
 
 EXIT_USAGE = 2
@@ -83,6 +83,7 @@ def main() -> NoReturn:
 
 def _run() -> int:
     try:
+        _refuse_broken_names(sys.argv[1:])
         # Not cli.main(): that turns a closed pipe into exit code 1.
         with cli.make_context("graphopt", sys.argv[1:]) as context:
             result = cli.invoke(context)
@@ -117,6 +118,13 @@ def _run() -> int:
     except Exception as error:  # noqa: BLE001  the last line: a bug keeps its traceback
         return _unexpected(error)
     return result if isinstance(result, int) else 0
+
+
+def _refuse_broken_names(arguments: list[str]) -> None:
+    """Refuse names that are no UTF-8: neither JSON nor ONNX files nor the runtimes can hold them."""
+    for argument in arguments:
+        if not argument.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise UsageError(f"the name {argument!r} is not UTF-8; rename the file or folder")
 
 
 def _unexpected(error: Exception) -> int:
