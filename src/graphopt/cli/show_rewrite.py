@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from graphopt.surgery import RewriteReport
 
 _DECLINED_SHOWN = 10
+_IDLE_SHOWN = 3
+"""More passes than this that matched nothing are named in one line."""
 
 
 def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> None:
@@ -17,6 +19,8 @@ def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> No
         failed = report.verification.status.value == "failed"
         print_json("apply", {"ok": not failed and not report.dropped, **report.to_json()})
         return
+    idle = [item for item in report.passes if not item.applied and not item.declined]
+    idle = idle if len(idle) > _IDLE_SHOWN else []
     rows = [
         [
             item.name,
@@ -28,9 +32,13 @@ def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> No
             item.warning,
         ]
         for item in report.passes
+        if item not in idle
     ]
     heads = ["pass", ">sites", ">declined", ">nodes", ">seconds", ">max error", "note"]
-    print_table("", heads, rows)
+    if rows:
+        print_table("", heads, rows)
+    if idle:
+        print_line(f"matched nothing: {', '.join(item.name for item in idle)}\n")
     applied = [[item.name, change.node, change.what] for item in report.passes for change in item.applied]
     if applied and report.verification.reason == "dry run":
         print_table("would change", ["pass", "node", "what"], applied[:50])
