@@ -84,9 +84,9 @@ def main() -> int:
     for case in options.cases or known:
         if case not in known and not Path(case).is_file():
             parser.error(f"there is no case and no file {case}; cases: {', '.join(known)}")
+    if options.work is not None:
+        options.work.mkdir(parents=True, exist_ok=True)
     for case in options.cases or known:
-        if options.work is not None:
-            options.work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="graphopt-bench-", dir=options.work) as name:
             try:
                 model = make(case, Path(name))

@@ -6,28 +6,17 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from graphopt.surgery.graph_edits import remove_dead, remove_unread, take_over
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import constant_tensor, is_op, label, nodes_of
 from graphopt.surgery.semantics.affine_layers import (
     LAYERS,
-    Floats,
+    AffineSite,
     channels_of,
-    fold_into,
     why_not_folded,
     why_not_these_numbers,
 )
 from graphopt.surgery.semantics.channel_constants import channel_affine
 from graphopt.surgery.values.derived_tensors import sizes_of
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Fusion(Site):
-    """A layer and the affine map ``y = x * factor + shift`` per channel behind it."""
-
-    layer: ir.Node
-    factor: Floats
-    shift: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,20 +55,16 @@ class FuseAffine(GraphPass):
                 yield Declined(node=node, why=reason)
             else:
                 what = f"{node.op_type} of {len(factor)} channels goes into {label(layer)}"
-                yield _Fusion(node=node, what=what, layer=layer, factor=factor, shift=shift)
+                yield AffineSite(node=node, what=what, layer=layer, factor=factor, shift=shift)
 
     def rewrite(self, model: ir.Model, site: Site) -> None:
         """Give the layer its own new weight and bias; the old ones stay for other readers."""
-        if not isinstance(site, _Fusion) or site.node.graph is None:
+        if not isinstance(site, AffineSite) or site.node.graph is None:
             return
         # In a chain behind one layer each is folded in turn: an earlier one may have moved the output.
         if site.layer.outputs[0] not in site.node.inputs:
             return
-        layer, old = site.layer, site.node.outputs[0]
-        replaced = fold_into(model, layer, site.factor, site.shift, old.name or "affine")
-        take_over(layer.outputs[0], old)
-        remove_dead(model, [site.node])
-        remove_unread(model, replaced)
+        site.apply(model, "affine")
 
 
 def _operands(node: ir.Node) -> tuple[ir.Node | None, ir.Value | None]:

@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from graphopt.surgery.graph_edits import remove_dead, remove_unread, take_over
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import (
     is_op,
@@ -16,21 +15,12 @@ from graphopt.surgery.graph_queries import (
 )
 from graphopt.surgery.semantics.affine_layers import (
     LAYERS,
+    AffineSite,
     Floats,
-    fold_into,
     why_not_folded,
     why_not_these_numbers,
 )
 from graphopt.surgery.semantics.batchnorm_affine import affine_of_batchnorm, why_not_affine
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Fusion(Site):
-    """A layer and the affine map ``y = x * factor + shift`` per channel that its norm applies."""
-
-    layer: ir.Node
-    factor: Floats
-    shift: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +53,13 @@ class FuseBatchnorm(GraphPass):
                 yield Declined(node=node, why=reason)
             else:
                 what = f"{len(factor)} channels go into {label(layer)}"
-                yield _Fusion(node=node, what=what, layer=layer, factor=factor, shift=shift)
+                yield AffineSite(node=node, what=what, layer=layer, factor=factor, shift=shift)
 
     def rewrite(self, model: ir.Model, site: Site) -> None:
         """Give the layer its own new weight and bias; the old ones stay for other readers."""
-        if not isinstance(site, _Fusion) or site.node.graph is None:
+        if not isinstance(site, AffineSite) or site.node.graph is None:
             return
-        layer, old = site.layer, site.node.outputs[0]
-        replaced = fold_into(model, layer, site.factor, site.shift, old.name or "batchnorm")
-        take_over(layer.outputs[0], old)
-        remove_dead(model, [site.node])
-        remove_unread(model, replaced)
+        site.apply(model, "batchnorm")
 
 
 def _why_not_numbers(layer: ir.Node, factor: Floats, shift: Floats) -> str | None:

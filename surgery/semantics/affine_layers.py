@@ -1,10 +1,13 @@
 """Fold ``y * factor + shift`` per output channel into the weight and bias of a layer before it."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphopt.surgery.graph_edits import add_constant
+from graphopt.surgery.graph_edits import add_constant, remove_dead, remove_unread, take_over
+from graphopt.surgery.graph_pass import Site
 from graphopt.surgery.graph_queries import (
     attribute_int,
     constant_of,
@@ -20,6 +23,34 @@ from graphopt.surgery.values.derived_tensors import derive, sizes_of
 Floats = NDArray[np.float64]
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AffineSite(Site):
+    """A layer, and the affine map ``y * factor + shift`` per channel that ``node`` applies behind it.
+
+    Attributes:
+        layer: ``Conv``, ``ConvTranspose`` or ``Gemm`` that ``why_not_folded`` lets pass.
+        factor: [channels].
+        shift: [channels].
+    """
+
+    layer: ir.Node
+    factor: Floats
+    shift: Floats
+
+    def apply(self, model: ir.Model, stem: str) -> None:
+        """Give the layer its own new weight and bias and drop the node; other readers keep the old ones.
+
+        Args:
+            model: holds the layer.
+            stem: start of the new names where the node's output has none.
+        """
+        old = self.node.outputs[0]
+        replaced = _fold_into(model, self.layer, self.factor, self.shift, old.name or stem)
+        take_over(self.layer.outputs[0], old)
+        remove_dead(model, [self.node])
+        remove_unread(model, replaced)
 
 
 def why_not_folded(layer: ir.Node, node: ir.Node) -> str | None:
@@ -51,7 +82,7 @@ def why_not_these_numbers(layer: ir.Node, factor: Floats, shift: Floats) -> str 
     return None
 
 
-def fold_into(model: ir.Model, layer: ir.Node, factor: Floats, shift: Floats, stem: str) -> list[ir.Value]:
+def _fold_into(model: ir.Model, layer: ir.Node, factor: Floats, shift: Floats, stem: str) -> list[ir.Value]:
     """Give the layer its own new weight and bias; return the old ones, which may be unread now.
 
     Args:
