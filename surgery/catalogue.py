@@ -90,10 +90,10 @@ def plugin_passes() -> dict[str, type[Pass]]:
     for plugin in loaded_plugins():
         cls = class_of_plugin(plugin, Pass)
         if cls is None:
-            if not hasattr(plugin.module, "RECIPE"):
+            if not hasattr(plugin.module, "RECIPE") and not hasattr(plugin.module, "OPERATOR"):
                 raise UsageError(
                     f"{plugin.path} holds neither a pass (a public class derived from GraphPass, "
-                    "GraphSurgeonPass or ModelPass of graphopt.surgery) nor a RECIPE"
+                    "GraphSurgeonPass or ModelPass of graphopt.surgery), nor a RECIPE, nor an OPERATOR"
                 )
             continue
         if plugin.name in names_in(PACKAGE):

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
+from graphopt.core.operator_bodies import import_domain
 from graphopt.core.tensors import Array
+from graphopt.core.versioned_ops import Attribute
 from graphopt.surgery.graph_edits import add_constant, fresh_name, remove_dead, take_over
 from graphopt.surgery.graph_queries import graph_of
-
-Attribute = int | float | str | Sequence[int] | Sequence[float] | ir.TensorProtocol
 
 
 class NodeBuilder:
@@ -34,8 +34,9 @@ class NodeBuilder:
         outputs: int = 1,
         like: ir.Value | None = None,
         shape: Sequence[int | str | None] | None = None,
+        domain: str = "",
     ) -> ir.Value:
-        """Insert a node of the standard domain and return its first output (see ``ops`` for all).
+        """Insert a node and return its first output (see ``ops`` for all).
 
         Args:
             op_type: the operator.
@@ -44,8 +45,18 @@ class NodeBuilder:
             outputs: how many it has.
             like: a value of the same dtype; of the same shape too when ``shape`` is not given.
             shape: of the first output, where it is known; recorded when ``like`` tells the dtype.
+            domain: of the operator; imported when the model does not.
         """
-        return self.ops(op_type, *inputs, attributes=attributes, outputs=outputs, like=like, shape=shape)[0]
+        made = self.ops(
+            op_type,
+            *inputs,
+            attributes=attributes,
+            outputs=outputs,
+            like=like,
+            shape=shape,
+            domain=domain,
+        )
+        return made[0]
 
     def ops(
         self,
@@ -55,6 +66,7 @@ class NodeBuilder:
         outputs: int = 1,
         like: ir.Value | None = None,
         shape: Sequence[int | str | None] | None = None,
+        domain: str = "",
     ) -> tuple[ir.Value, ...]:
         """Insert a node as ``op`` does and return all its outputs."""
         stem = f"{self._stem}.{op_type.lower()}"
@@ -62,6 +74,7 @@ class NodeBuilder:
             op_type,
             inputs,
             dict(attributes or {}),
+            domain=domain,
             num_outputs=outputs,
             name=fresh_name(self._model, f"{stem}_node"),
         )
@@ -74,6 +87,8 @@ class NodeBuilder:
         if shape is not None and first.type is not None:  # ONNX has no shape without a dtype
             first.shape = ir.Shape(list(shape))
         self._graph.insert_before(self._before, node)
+        if domain:
+            import_domain(self._model, node)
         return tuple(node.outputs)
 
     def constant(self, content: Array | ir.TensorProtocol, stem: str = "constant") -> ir.Value:

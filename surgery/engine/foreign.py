@@ -1,7 +1,7 @@
 """Nodes that onnxruntime cannot run, and how large what they make is.
 
-A body for such an operator (a model-local function of its name) makes it runnable: nothing here then
-takes it for foreign.
+A body for such an operator (ours, or a model-local function of its name) makes it runnable: nothing
+here then takes it for foreign.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -11,6 +11,8 @@ import onnx
 import onnx_ir as ir
 
 from graphopt.core.errors import PreconditionError
+from graphopt.core.operator_bodies import body_of
+from graphopt.core.operators import at_home
 from graphopt.core.tensors import Dim, TensorSpec
 from graphopt.surgery.graph_queries import subgraphs_of
 from graphopt.surgery.shapes.shape_analysis import analyse_shapes
@@ -56,6 +58,8 @@ class _Search:
             )
         if node.domain == "":
             return not onnx.defs.has(node.op_type, "")
+        if at_home(node) is not None:
+            return body_of(node, self.model.opset_imports.get("", 1)) is None
         return node.domain not in _RUNTIME_DOMAINS
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphopt.core.file_tensors import FileTensor
+from graphopt.core.operator_bodies import attach_bodies
 from graphopt.core.optional import require
 from graphopt.core.tensors import Array
 
@@ -81,6 +82,7 @@ def lean_model(model: ir.Model, spill: Path) -> LeanModel:
             value.const_value = ir.ExternalTensor(
                 spill.name, 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(shape), name=name
             )
+    attach_bodies(model)
     model.ir_version = min(model.ir_version, _NEWEST_IR)
     return LeanModel(ir.to_proto(model).SerializeToString(), tuple(weights))
 

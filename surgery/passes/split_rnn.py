@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from graphopt.core.versioned_ops import Attribute
 from graphopt.surgery.graph_edits import remove_unread, take_over
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import (
@@ -16,7 +17,6 @@ from graphopt.surgery.graph_queries import (
     input_of,
     nodes_of,
 )
-from graphopt.surgery.node_builder import Attribute
 from graphopt.surgery.values.value_signs import is_zero
 from graphopt.surgery.versioned_builder import VersionedBuilder
 

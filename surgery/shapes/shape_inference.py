@@ -6,7 +6,7 @@ claim would make wrong rewrites. Only outputs of operators that ONNX does not kn
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -18,6 +18,8 @@ from graphopt.surgery.engine.fingerprint import fingerprint
 from graphopt.surgery.graph_queries import constant_tensor, is_op
 
 _TYPES = "graphopt.types"
+_STAND_INS = "graphopt.types"
+"""Domain of the functions that stand for foreign operators in front of ONNX's inference."""
 SMALL_BYTES = 4096
 """Constants up to this size may be shapes, axes or sizes, and are shown to the inference."""
 
@@ -209,7 +211,7 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
                 onnx.helper.make_tensor_value_info(value.name or "", tensor.dtype.value, _sizes_of(tensor))
             )
     for node in model.graph:
-        _add_node(node, target)
+        _add_node(node, target, proto)
         if not _is_standard(node.domain, node.op_type):  # what the file says of others is not believed
             target.value_info.extend(
                 ir.serde.serialize_value(output)
@@ -219,13 +221,13 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
     return proto
 
 
-def _add_node(node: ir.Node, target: onnx.GraphProto) -> None:
+def _add_node(node: ir.Node, target: onnx.GraphProto, whole: onnx.ModelProto) -> None:
     tensor = constant_tensor(node.outputs[0]) if is_op(node, "Constant") else None
     if tensor is None or tensor.nbytes <= SMALL_BYTES:
         if _is_standard(node.domain, node.op_type):
             _write_node(node, target.node.add())
         else:
-            target.node.append(shown_to_inference(node))
+            target.node.append(_written_in(whole, node))
         return
     # A large constant is shown as an input of its type.
     name = node.outputs[0].name or ""
@@ -257,9 +259,29 @@ def _attribute_proto(attribute: ir.Attr) -> onnx.AttributeProto:
 
 def shown_to_inference(node: ir.Node) -> onnx.NodeProto:
     """Write a node so that ONNX's inference understands it: a standard one in the place of a foreign one."""
+    stand_ins = _stand_ins(node)
+    return stand_ins[0] if len(stand_ins) == 1 else ir.serde.serialize_node(node)
+
+
+def _stand_ins(node: ir.Node) -> Sequence[onnx.NodeProto]:
     operator = operator_of(node)
-    stand_in = operator.shaped_like(node) if operator is not None else None
-    return ir.serde.serialize_node(node) if stand_in is None else stand_in
+    return (operator.shaped_like(node) if operator is not None else None) or ()
+
+
+def _written_in(whole: onnx.ModelProto, node: ir.Node) -> onnx.NodeProto:
+    """Write a node of another domain; several standard ones in its place become a function of ``whole``."""
+    stand_ins = _stand_ins(node)
+    if len(stand_ins) < 2:
+        return shown_to_inference(node)
+    name = f"types_{len(whole.functions)}"
+    own = [value.name for value in node.inputs if value is not None and value.name]
+    made = [value.name or "" for value in node.outputs]
+    standard = [item for item in whole.opset_import if item.domain in ("", "ai.onnx")]
+    body = onnx.helper.make_function(_STAND_INS, name, own, made, stand_ins, standard)
+    whole.functions.append(body)
+    if all(item.domain != _STAND_INS for item in whole.opset_import):
+        whole.opset_import.add(domain=_STAND_INS, version=1)
+    return onnx.helper.make_node(name, own, made, domain=_STAND_INS)
 
 
 def _sizes_of(tensor: ir.TensorProtocol) -> tuple[int, ...]:

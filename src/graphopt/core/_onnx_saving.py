@@ -19,6 +19,7 @@ from graphopt.core.errors import GraphoptError
 from graphopt.core.external_data import DataFiles
 from graphopt.core.file_tensors import FileTensor
 from graphopt.core.files import atomic_file
+from graphopt.core.operator_bodies import attached
 
 _ANY_SIZE = 1 << 62
 
@@ -42,12 +43,13 @@ class StagedModel:
             OutputError: it cannot be written.
             InvalidModelError: it fits no ONNX file, or a file that holds its weights changed.
         """
-        plan = layout(model, data_name=self._data.name, limit=self._limit)
-        self.discard_data()
-        if plan.external:
-            with atomic_file(self._data, force=False) as temporary:
-                plan.write_data(temporary)
-        plan.write(self.path)
+        with attached(model):
+            plan = layout(model, data_name=self._data.name, limit=self._limit)
+            self.discard_data()
+            if plan.external:
+                with atomic_file(self._data, force=False) as temporary:
+                    plan.write_data(temporary)
+            plan.write(self.path)
 
     def discard_data(self) -> None:
         """Remove the data file, if there is one."""

@@ -22,6 +22,7 @@ from graphopt.core._proto_checks import check_proto
 from graphopt.core.errors import InvalidModelError
 from graphopt.core.external_data import DataFiles
 from graphopt.core.garbage import rarely_collected
+from graphopt.core.operator_bodies import attached, detach_bodies, move_home
 from graphopt.core.tensors import Dim, TensorSpec
 
 __all__ = [
@@ -120,10 +121,11 @@ def write_model(model: ir.Model, path: Path, *, limit: int = PROTOBUF_LIMIT) -> 
         InvalidModelError: as ``save_model``.
     """
     data = path.with_name(path.name + ".data")
-    plan = layout(model, data_name=data.name, limit=limit)
-    if plan.external:
-        plan.write_data(data)
-    plan.write(path)
+    with attached(model):
+        plan = layout(model, data_name=data.name, limit=limit)
+        if plan.external:
+            plan.write_data(data)
+        plan.write(path)
 
 
 def checker() -> contextlib.AbstractContextManager[child.Child]:
@@ -184,6 +186,8 @@ def _completed(model: ir.Model, where: str) -> ir.Model:
         if "ai.onnx" in imports:  # its other name; onnx-ir spells it "" in nodes
             imports[""] = imports.pop("ai.onnx")
     _demote_initializers(model, where)
+    detach_bodies(model)
+    move_home(model)
     return model
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from graphopt.core.complete_files import with_bodies
 from graphopt.core.errors import InvalidModelError, UsageError
 from graphopt.core.optional import require
 from graphopt.core.tensors import Array, TensorSpec
@@ -105,9 +106,7 @@ class OnnxRuntimeSession:
             options.add_initializer(initializer, value)
         name = str(model) if isinstance(model, Path) else "the model in memory"
         try:
-            self._session = runtime.InferenceSession(
-                str(model) if isinstance(model, Path) else model, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = _open(runtime, model, options)
         except Exception as error:
             raise InvalidModelError(f"onnxruntime cannot load {name}: {error}") from error
         self._inputs = tuple(_spec(node) for node in self._session.get_inputs())
@@ -149,6 +148,22 @@ class OnnxRuntimeSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _open(runtime: Any, model: Path | bytes, options: Any) -> Any:
+    def start(content: str | bytes) -> Any:
+        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    if not isinstance(model, Path):
+        return start(model)
+    try:
+        return start(str(model))
+    except Exception:
+        # Its operators may be ones whose bodies we know (a raw export, a copy for a target).
+        with with_bodies(model) as complete:
+            if complete is None:
+                raise
+            return start(str(complete))
 
 
 def _spec(node: Any) -> TensorSpec:

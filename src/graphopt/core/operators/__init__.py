@@ -1,24 +1,63 @@
-"""Operators that are not ONNX's own: one file for each, found by walking this folder."""
+"""Operators that are not ONNX's own: one file for each, found by walking this folder, and users' plugins."""
 
 import functools
+from collections.abc import Iterable
 
+import onnx
 import onnx_ir as ir
 
 from graphopt.core.discovery import find_constant, names_in
 from graphopt.core.foreign_operator import ForeignOperator
+from graphopt.core.plugins import loaded_plugins
 
-__all__ = ["ForeignOperator", "operator_of"]
+__all__ = ["ForeignOperator", "all_operators", "at_home", "operator_of", "written_as"]
 
 
 def operator_of(node: ir.Node) -> ForeignOperator | None:
     """Return what is known of the operator of a node; None for ONNX's own, and for strangers."""
-    return _operators().get((node.domain, node.op_type))
+    return written_as(node.domain, node.op_type)
+
+
+def at_home(node: ir.Node) -> ForeignOperator | None:
+    """Return the operator of a call that stands in its home domain, else None."""
+    operator = operator_of(node)
+    return operator if operator is not None and operator.home == node.domain else None
+
+
+def written_as(domain: str, op_type: str) -> ForeignOperator | None:
+    """Return the operator that is written so, at home or elsewhere."""
+    if domain == "" and _is_standard(op_type):
+        return None
+    return _built_in().get((domain, op_type)) or _plugged_in().get((domain, op_type))
+
+
+def all_operators() -> tuple[ForeignOperator, ...]:
+    """Return all operators, plugins' too, by name."""
+    found = {id(item): item for item in (*_built_in().values(), *_plugged_in().values())}
+    return tuple(sorted(found.values(), key=lambda item: (item.home, item.op_type)))
 
 
 @functools.cache
-def _operators() -> dict[tuple[str, str], ForeignOperator]:
-    found = [
+def _is_standard(op_type: str) -> bool:
+    return bool(onnx.defs.has(op_type))
+
+
+@functools.cache
+def _built_in() -> dict[tuple[str, str], ForeignOperator]:
+    return _by_spelling(
         find_constant(__name__, name, "OPERATOR", ForeignOperator, kind="operator")
         for name in names_in(__name__)
-    ]
-    return {(domain, item.op_type): item for item in found for domain in item.domains}
+    )
+
+
+def _plugged_in() -> dict[tuple[str, str], ForeignOperator]:
+    found = (getattr(plugin.module, "OPERATOR", None) for plugin in loaded_plugins())
+    return _by_spelling(item for item in found if isinstance(item, ForeignOperator))
+
+
+def _by_spelling(operators: Iterable[ForeignOperator]) -> dict[tuple[str, str], ForeignOperator]:
+    return {
+        (domain, item.op_type): item
+        for item in operators
+        for domain in dict.fromkeys((item.home, *item.domains))
+    }

@@ -1,5 +1,7 @@
 """``MMCVDeformConv2d``: deformable convolution as mmcv 1.x exports it, without a mask."""
 
+from collections.abc import Sequence
+
 import onnx
 import onnx_ir as ir
 
@@ -8,7 +10,7 @@ from graphopt.core.foreign_operator import ForeignOperator
 _INPUTS = 3  # x [N, C, H, W], offset [N, 2 * groups * kh * kw, H', W'], weight [O, C / group, kh, kw]
 
 
-def _shaped_like(node: ir.Node) -> onnx.NodeProto | None:
+def _shaped_like(node: ir.Node) -> Sequence[onnx.NodeProto] | None:
     """Return the plain convolution: moved sampling points change no size."""
     names = [value.name or "" if value is not None else "" for value in node.inputs]
     outputs = [value.name or "" for value in node.outputs]
@@ -16,7 +18,7 @@ def _shaped_like(node: ir.Node) -> onnx.NodeProto | None:
     if len(names) < _INPUTS or "" in names[:_INPUTS] or len(outputs) != 1 or None in pairs:
         return None
     strides, pads, dilations = pairs
-    return onnx.helper.make_node(
+    plain = onnx.helper.make_node(
         "Conv",
         [names[0], names[2]],
         outputs,
@@ -25,6 +27,7 @@ def _shaped_like(node: ir.Node) -> onnx.NodeProto | None:
         dilations=dilations,
         group=node.attributes.get_int("groups", 1),
     )
+    return [plain]
 
 
 def _pair(node: ir.Node, name: str) -> list[int] | None:
@@ -37,5 +40,9 @@ def _pair(node: ir.Node, name: str) -> list[int] | None:
 
 
 OPERATOR = ForeignOperator(
-    op_type="MMCVDeformConv2d", domains=("", "mmcv", "mmdeploy"), shaped_like=_shaped_like
+    op_type="MMCVDeformConv2d",
+    home="mmcv",
+    domains=("", "mmdeploy"),
+    shaped_like=_shaped_like,
+    note="deformable convolution without a mask, as mmcv exports it",
 )
