@@ -1,0 +1,143 @@
+"""``Resize`` by whole factors, in which each element is repeated: how it is spelled best."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+import onnx_ir as ir
+
+from graphopt.surgery.graph_edits import add_constant, bypass, remove_unread, why_not_bypassed
+from graphopt.surgery.graph_queries import constant_tensor, has_attribute_references, input_of, opset_of
+from graphopt.surgery.merging.known_sizes import KnownSizes
+from graphopt.surgery.semantics.resize_sizes import (
+    ResizeAttributes,
+    constant_scales,
+    is_given,
+    resize_attributes,
+)
+
+_FIRST_WITH_MODES = 11
+_COORDINATES, _ROUNDING = "asymmetric", "floor"
+"""The spelling of PyTorch's own exports of nearest, which ATC takes."""
+_HALF = Fraction(1, 2)
+_ROUND: Mapping[str, Callable[[Fraction], int]] = {
+    "floor": floor,
+    "ceil": ceil,
+    "round_prefer_floor": lambda place: ceil(place - _HALF),
+    "round_prefer_ceil": lambda place: floor(place + _HALF),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeating:
+    """A ``Resize`` that repeats elements and can be spelled better.
+
+    Attributes:
+        node: the ``Resize``.
+        factors: whole, one per axis.
+    """
+
+    node: ir.Node
+    factors: tuple[int, ...]
+
+    @property
+    def what(self) -> str:
+        """The change in words."""
+        if set(self.factors) == {1}:
+            return "a Resize to the same size goes"
+        return f"Resize by constant scales {list(self.factors)}"
+
+    def apply(self, model: ir.Model) -> None:
+        """Give the node constant scales, or remove it when it changes no size."""
+        node = self.node
+        if node.graph is None:
+            return
+        if set(self.factors) == {1}:
+            bypass(model, node)
+            return
+        stem = node.outputs[0].name or "resize"
+        old = [value for value in node.inputs[1:] if value is not None]
+        roi = add_constant(model, node, np.zeros(0, dtype=np.float32), f"{stem}.roi")
+        scales = add_constant(model, node, np.array(self.factors, dtype=np.float32), f"{stem}.scales")
+        node.resize_inputs(3)
+        node.replace_input_with(1, roi)
+        node.replace_input_with(2, scales)
+        node.attributes.pop("axes", None)
+        for name, text in (("coordinate_transformation_mode", _COORDINATES), ("nearest_mode", _ROUNDING)):
+            node.attributes[name] = ir.AttrString(name, text)
+        remove_unread(model, old)
+
+
+def plan_enlarging(model: ir.Model, node: ir.Node, sizes: KnownSizes) -> Repeating | str | None:
+    """Say how a ``Resize`` to a known size is spelled better; None when it is well spelled.
+
+    Returns:
+        The change, or why there is none (a clause).
+    """
+    if opset_of(model, node) < _FIRST_WITH_MODES:
+        return f"opset {opset_of(model, node)} has no other spelling; convert the model to 11 or later first"
+    attributes = resize_attributes(node)
+    if isinstance(attributes, str):
+        return attributes
+    before, after = sizes.static(node.inputs[0]), sizes.static(node.outputs[0])
+    if before is None or after is None or 0 in before:
+        known = f"{sizes.text(node.inputs[0])} to {sizes.text(node.outputs[0])}"
+        return f"its sizes are not known: {known}; fix the input with static_shapes:shapes=NAME=1x3x..."
+    if attributes.coordinates == "tf_crop_and_resize":
+        return "tf_crop_and_resize scales what it cuts out"
+    factors = tuple(new // old for old, new in zip(before, after, strict=True))
+    broken = [pair for pair in zip(before, after, strict=True) if pair[1] % pair[0]]
+    if broken:
+        old, new = broken[0]
+        return f"{old} to {new} is no whole ratio; static_shapes and normalize_resize spell it"
+    if not all(_repeats(attributes, old, times) for old, times in zip(before, factors, strict=True)):
+        return (
+            f"nearest with {attributes.coordinates} and {attributes.nearest} does not repeat evenly by "
+            f"{list(factors)}"
+        )
+    if set(factors) == {1}:
+        return why_not_bypassed(node) or Repeating(node=node, factors=factors)
+    well = _is_well_spelled(node, attributes, factors)
+    return None if well else Repeating(node=node, factors=factors)
+
+
+def _is_well_spelled(node: ir.Node, attributes: ResizeAttributes, factors: tuple[int, ...]) -> bool:
+    roi = constant_tensor(input_of(node, 1))
+    return (
+        not has_attribute_references(node)
+        and len(node.inputs) == 3
+        and roi is not None
+        and roi.size == 0
+        and is_given(input_of(node, 2))
+        and constant_scales(node, len(factors)) == [float(times) for times in factors]
+        and node.attributes.get("axes") is None
+        and (attributes.coordinates, attributes.nearest) == (_COORDINATES, _ROUNDING)
+    )
+
+
+def _repeats(attributes: ResizeAttributes, size: int, times: int) -> bool:
+    """Whether each of ``size`` elements comes out ``times`` times, in order."""
+    if times == 1:
+        return True
+    total = size * times
+    round_place = _ROUND[attributes.nearest]
+    for index in range(total):
+        chosen = round_place(_place(attributes.coordinates, index, size, total))
+        if min(max(chosen, 0), size - 1) != index // times:
+            return False
+    return True
+
+
+def _place(coordinates: str, index: int, size: int, total: int) -> Fraction:
+    """Return where element ``index`` of the output lies in the input."""
+    if coordinates == "align_corners":
+        return Fraction(index * (size - 1), total - 1)
+    if coordinates == "asymmetric":
+        return Fraction(index * size, total)
+    if coordinates == "tf_half_pixel_for_nn":
+        return (index + _HALF) * size / total
+    return (
+        index + _HALF
+    ) * size / total - _HALF  # half_pixel and its two variants: outputs are larger than 1
