@@ -13,6 +13,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from graphopt.core.comparison import FLOAT32_REORDERED, Tolerance
+from graphopt.core.detections import Detections
 
 
 class Effect(enum.Enum):
@@ -81,6 +82,22 @@ class Pass:
         Returns:
             Output name after the pass -> name of the same tensor before it (an output or an inner
             tensor). None, the default: the outputs keep their names and none is dropped.
+        """
+        del model
+        return None
+
+    def detections(self, model: ir.Model) -> Detections | None:
+        """Say which outputs are detections, to be compared as sets; asked before the pass changes the model.
+
+        A pass whose result may order or pad the rows otherwise overrides this. It counts only when the
+        pass then changes something.
+
+        Args:
+            model: as the pass will find it.
+
+        Returns:
+            Names of its outputs, what cuts their rows off, and the tolerance. None, the default: outputs
+            are compared number by number.
         """
         del model
         return None

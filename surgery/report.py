@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from graphopt.core.comparison import TensorComparison, Tolerance
+from graphopt.core.detections import DetectionComparison
 from graphopt.core.errors import VerificationError
 from graphopt.core.tensors import Array
 from graphopt.surgery.model_pass import Change, Refusal
@@ -112,6 +113,7 @@ class Verification:
         kind: where they come from.
         tolerance: what was allowed; None when nothing was compared.
         comparisons: the worst of all samples, per output.
+        detections: outputs compared as sets, over all samples; each is one of ``comparisons`` too.
         guilty: the pass that changed the numbers; empty when there is none.
         seconds: of all runs and comparisons.
     """
@@ -123,6 +125,7 @@ class Verification:
     kind: str = ""
     tolerance: Tolerance | None = None
     comparisons: tuple[TensorComparison, ...] = ()
+    detections: tuple[DetectionComparison, ...] = ()
     guilty: str = ""
     seconds: float = 0.0
 
@@ -141,6 +144,7 @@ class Verification:
             "kind": self.kind,
             "tolerance": vars(self.tolerance) if self.tolerance else None,
             "comparisons": [item.to_json() for item in self.comparisons],
+            "detections": [item.to_json() for item in self.detections],
             "max_abs": self.max_abs,
             "guilty": self.guilty,
             "seconds": self.seconds,

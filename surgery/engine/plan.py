@@ -7,9 +7,11 @@ from typing import Self
 
 import onnx_ir as ir
 
+from graphopt.core.detections import Detections
 from graphopt.core.lineage import read_lineage
 from graphopt.core.onnx_files import load_model
 from graphopt.surgery.catalogue import make_pass
+from graphopt.surgery.engine.detection_verdicts import add_detections, in_source
 from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.engine.structure import faults
 from graphopt.surgery.graph_pass import Pass
@@ -72,12 +74,14 @@ class State:
         names: output of the model -> tensor of the source that it stands for.
         faults: structural faults of the source, which no pass is blamed for.
         reports: of the passes so far.
+        detections: outputs that passes said to be detections, by tensor of the source.
     """
 
     model: ir.Model
     names: dict[str, str]
     faults: frozenset[str] = frozenset()
     reports: list[PassReport] = field(default_factory=list)
+    detections: tuple[Detections, ...] = ()
 
     @classmethod
     def of(cls, source: Path, plan: Sequence[Planned] = ()) -> Self:
@@ -98,7 +102,10 @@ class State:
         """
         item = planned.item
         names = item.output_names(self.model)
+        found = item.detections(self.model)
         self.model, report = run_pass(self.model, item, known_faults=self.faults)
+        if found is not None and report.modified:
+            self.detections = add_detections(self.detections, in_source(found, self.names))
         if names is not None:
             self.names = {now: self.names.get(then, then) for now, then in names.items()}
         if not report.applied and planned.expected(self.model) == 0:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 import graphopt
 from graphopt.core.child import Child
+from graphopt.core.detections import Detections
 from graphopt.core.errors import ExpectedMatchError, VerificationError
 from graphopt.core.lineage import LineageStep, stamp_model
 from graphopt.core.onnx_files import StagedModel, check_model_file, load_model, write_model
@@ -44,20 +45,23 @@ class _Snapshot:
         model: a copy that shares the weights.
         names: of its outputs, as in ``State``.
         count: how many passes it went through.
+        detections: as in ``State``.
     """
 
     model: ir.Model
     names: Mapping[str, str]
     count: int
+    detections: tuple[Detections, ...]
 
     @classmethod
     def of(cls, state: State) -> Self:
         """Remember a state."""
-        return cls(state.model.clone(), dict(state.names), len(state.reports))
+        return cls(state.model.clone(), dict(state.names), len(state.reports), state.detections)
 
     def back(self, state: State) -> State:
         """Return the state as it was then."""
-        return State(self.model, dict(self.names), state.faults, state.reports[: self.count])
+        reports = state.reports[: self.count]
+        return State(self.model, dict(self.names), state.faults, reports, self.detections)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +150,7 @@ class Prover:
                 state=state, verification=Verification(mode=self.mode, status=Status.OFF, reason=note)
             )
         changed = [index for index, report in enumerate(state.reports) if report.modified]
-        final = self._candidate(load_model(target.path), state.names, plan)
+        final = self._candidate(load_model(target.path), state.names, plan, state.detections)
         earlier = taken[:-1]  # the last one is what was written
         *verdicts, verdict = self._judge([*(self._prefix(item, plan) for item in earlier), final])
         if self.mode is Verify.EACH or len(changed) == 1:
@@ -213,12 +217,20 @@ class Prover:
         return self.verifier.judge(candidates)
 
     def _prefix(self, item: "_Snapshot", plan: Sequence[Planned]) -> Candidate:
-        return self._candidate(item.model, item.names, plan[: item.count])
+        return self._candidate(item.model, item.names, plan[: item.count], item.detections)
 
-    def _candidate(self, model: ir.Model, names: Mapping[str, str], plan: Sequence[Planned]) -> Candidate:
+    def _candidate(
+        self,
+        model: ir.Model,
+        names: Mapping[str, str],
+        plan: Sequence[Planned],
+        detections: tuple[Detections, ...],
+    ) -> Candidate:
         tolerance = combined_tolerance([planned.item for planned in plan])
         casts = any(planned.item.casts_outputs for planned in plan)
-        return Candidate(model=model, names=names, tolerance=tolerance, casts_outputs=casts)
+        return Candidate(
+            model=model, names=names, tolerance=tolerance, casts_outputs=casts, detections=detections
+        )
 
     def _verification(self, verdict: Verdict, *, guilty: str = "") -> Verification:
         return Verification(
@@ -229,6 +241,7 @@ class Prover:
             kind=verdict.kind,
             tolerance=verdict.tolerance,
             comparisons=verdict.comparisons,
+            detections=verdict.detections,
             guilty=guilty,
             seconds=self.verifier.seconds,
         )

@@ -17,6 +17,7 @@ from graphopt.core.garbage import rarely_collected
 from graphopt.core.lineage import recipe_of
 from graphopt.core.onnx_files import atomic_model, checker, input_specs, output_specs
 from graphopt.core.tensors import TensorSpec
+from graphopt.surgery.engine.detection_verdicts import detections_of_roles
 from graphopt.surgery.engine.model_runs import runner
 from graphopt.surgery.engine.plan import Planned, State, make_plan
 from graphopt.surgery.engine.proving import Attempt, Prover
@@ -67,6 +68,7 @@ def rewrite_file(
         OutputError: the output cannot be written.
     """
     started = time.perf_counter()
+    known_outputs = known_outputs or _known_outputs(source)
     progress = on_progress or _silent
     plan = make_plan(steps)
     if output is None:
@@ -84,7 +86,7 @@ def rewrite_file(
             source=source,
             source_sha256=facts.sha256,
             mode=verify,
-            verifier=Verifier(source, samples, scratch, runs),
+            verifier=Verifier(source, samples, scratch, runs, detections_of_roles(known_outputs)),
             checker=check,
             scratch=scratch,
             recipe=recipe,
@@ -185,7 +187,6 @@ def _save_sidecar(report: RewriteReport, state: State, output: Path, known: Sequ
     inputs, outputs = input_specs(state.model), output_specs(state.model)
     if parent is not None:
         inputs = _with_roles(inputs, parent.inputs, {})
-        known = known or parent.outputs
     outputs = _with_roles(outputs, known, state.names)
     first = inputs[0].shape[0] if inputs and inputs[0].shape else None
     Artefact(
@@ -209,6 +210,11 @@ def _save_sidecar(report: RewriteReport, state: State, output: Path, known: Sequ
             "verification": report.verification.status.value,
         },
     ).save()
+
+
+def _known_outputs(source: Path) -> tuple[TensorSpec, ...]:
+    parent = Artefact.load(source)
+    return () if parent is None else parent.outputs
 
 
 def _with_roles(

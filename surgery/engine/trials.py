@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from graphopt.core.child import Child
 from graphopt.core.comparison import Tolerance
+from graphopt.core.detections import Detections
 from graphopt.core.onnx_files import input_specs
 from graphopt.surgery.engine.beside import join, why_not_joined
 from graphopt.surgery.engine.feeds import Feeds, SharedInputs, split_feed
@@ -27,12 +28,14 @@ class Candidate:
         names: output of the candidate -> tensor of the source.
         tolerance: what its passes may change.
         casts_outputs: whether one of its passes may change the dtype of outputs.
+        detections: outputs to be compared as sets, by tensor of the source.
     """
 
     model: ir.Model
     names: Mapping[str, str]
     tolerance: Tolerance
     casts_outputs: bool = False
+    detections: tuple[Detections, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from graphopt.core.comparison import (
     compare_outputs,
     merge_samples,
 )
+from graphopt.core.detections import DetectionComparison
 from graphopt.core.tensors import Array, Dim
 from graphopt.surgery.graph_pass import Pass
 from graphopt.surgery.report import Status
@@ -38,6 +39,7 @@ class Verdict:
     samples: int = 0
     tolerance: Tolerance | None = None
     comparisons: tuple[TensorComparison, ...] = ()
+    detections: tuple[DetectionComparison, ...] = ()
     kind: str = ""
 
     def with_note(self, note: str) -> "Verdict":

@@ -16,9 +16,11 @@ import onnx_ir as ir
 
 from graphopt.core.child import Child
 from graphopt.core.comparison import SAME_NODES, Outcome, TensorComparison
+from graphopt.core.detections import Detections
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.tensors import Array, TensorSpec
+from graphopt.surgery.engine.detection_verdicts import in_source, judge_sets
 from graphopt.surgery.engine.feeds import PICTURE_SIZES, Feeds, SharedInputs, shared_inputs
 from graphopt.surgery.engine.foreign import Operator, foreign_nodes, output_specs_of
 from graphopt.surgery.engine.made_inputs import INTEGERS_BELOW, SEEDED, make_inputs
@@ -31,7 +33,6 @@ from graphopt.surgery.engine.verdicts import (
     constant_outputs,
     contradicted_shape,
     describe,
-    judge_answers,
 )
 from graphopt.surgery.report import Samples, Status
 
@@ -49,6 +50,8 @@ class Verifier:
         samples: inputs to use; None makes up structured ones.
         scratch: an existing folder for temporary files.
         waiting: a process of ``model_runs.runner``.
+        roles: outputs that are detections by their roles; where the numbers differ, they are compared
+            as sets.
         seconds: spent so far.
     """
 
@@ -56,6 +59,7 @@ class Verifier:
     samples: Samples | None
     scratch: Path
     waiting: Child | None = None
+    roles: Detections | None = None
     seconds: float = 0.0
     _refused: set[Operator] = field(default_factory=set)
     _picture: int = PICTURE_SIZES[0]
@@ -138,9 +142,20 @@ class Verifier:
             else:
                 verdict = _verdict(source, found, count, kind)
                 if verdict.status is Status.FAILED:
+                    verdict = self._as_sets(source, found, count, kind, verdict)
+                if verdict.status is Status.FAILED:
                     verdict = self._between_selections(source, trial, feeds, count, verdict)
                 verdict = self._with_share(source, trial, verdict)
             yield trial.place, dataclasses.replace(verdict, kind=kind if verdict.samples else "")
+
+    def _as_sets(self, source: ir.Model, found: Answers, count: int, kind: str, failed: Verdict) -> Verdict:
+        """Look whether detections, which no pass called so, are equal as sets."""
+        if self.roles is None or found.trial.candidate.detections:
+            return failed
+        candidate = dataclasses.replace(found.trial.candidate, detections=(self.roles,))
+        trial = dataclasses.replace(found.trial, candidate=candidate)
+        verdict = _verdict(source, dataclasses.replace(found, trial=trial), count, kind)
+        return verdict if verdict.detections else failed
 
     def _between_selections(
         self, source: ir.Model, trial: Trial, feeds: tuple[Feeds, ...], count: int, failed: Verdict
@@ -257,7 +272,9 @@ def _verdict(source: ir.Model, found: Answers, count: int, kind: str) -> Verdict
     pairs = [pair for pair in trial.cuts.pairs if pair.label not in found.same]
     expected = [{pair.label: outputs[pair.source] for pair in pairs} for outputs in found.reference.outputs]
     got = [{p.label: outputs[p.other] for p in pairs if p.other in outputs} for outputs in answer]
-    verdict = judge_answers(expected[:count], got[:count], trial.candidate.tolerance)
+    labels = {pair.source: pair.label for pair in pairs}
+    sets = [in_source(item, labels) for item in trial.candidate.detections]
+    verdict = judge_sets(expected[:count], got[:count], trial.candidate.tolerance, sets)
     if verdict.status is Status.FAILED:
         return verdict
     if wrong := _declared_wrongly(source, trial, answer):

@@ -63,6 +63,8 @@ def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> No
         print_table(
             f"before and after, on {counted(verified.samples, 'input')} ({verified.kind})", heads, rows
         )
+    for found in verified.detections:
+        print_line(f"detections: {found.summary}")
     print_line(f"verification: {verified.status.value}{f' ({verified.reason})' if verified.reason else ''}")
     if report.dropped:
         print_line(f"left out, because it changed the numbers: {', '.join(report.dropped)}")
