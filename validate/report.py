@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from graphopt.core.comparison import TensorComparison, Tolerance
+from graphopt.core.detections import DetectionComparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +29,21 @@ class OutputComparison:
         role: what the task calls the output; empty when unknown.
         flips: changed decisions, for outputs with role ``attributes`` or ``masks``; None elsewhere,
             and when no sample could be compared value by value.
+        detections: of outputs with the roles ``dets`` and ``labels``, which are compared as one set.
     """
 
     tensor: TensorComparison
     role: str = ""
     flips: Flips | None = None
+    detections: DetectionComparison | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         flips = None
         if self.flips is not None:
             flips = {"flipped": self.flips.flipped, "decisions": self.flips.decisions}
-        return {**self.tensor.to_json(), "role": self.role, "flips": flips}
+        detections = self.detections.to_json() if self.detections is not None else None
+        return {**self.tensor.to_json(), "role": self.role, "flips": flips, "detections": detections}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,12 @@ class ComparisonReport:
         """Whether something was compared and every output of every candidate matches."""
         return self.samples > 0 and bool(self.candidates) and all(item.passed for item in self.candidates)
 
+    @property
+    def detections(self) -> tuple[DetectionComparison, ...]:
+        """What was compared as sets, per candidate."""
+        outputs = (output for item in self.candidates for output in item.outputs)
+        return tuple(output.detections for output in outputs if output.detections is not None)
+
     def rows(self) -> tuple[tuple[str, ...], ...]:
         """Return one row per candidate and output, in the order of ``COLUMNS``."""
         return tuple(_row(item.name, output) for item in self.candidates for output in item.outputs)
@@ -140,7 +150,7 @@ def _row(candidate: str, output: OutputComparison) -> tuple[str, ...]:
         "" if tensor.cosine is None else f"{tensor.cosine:.6f}",
         _number(tensor.margin),
         flips,
-        tensor.detail,
+        tensor.detail or (output.detections.summary if output.detections is not None else ""),
     )
 
 

@@ -5,6 +5,13 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from graphopt.core.comparison import TensorComparison, Tolerance, compare_outputs, merge_samples
+from graphopt.core.detection_sets import compare_detections
+from graphopt.core.detections import (
+    DetectionComparison,
+    Detections,
+    detections_of_roles,
+    merge_detections,
+)
 from graphopt.core.errors import UsageError
 from graphopt.core.session import Session
 from graphopt.core.tensors import Array, TensorSpec
@@ -21,6 +28,7 @@ def compare_sessions(
     sample_kind: str,
     reference_name: str = "reference",
     outputs: tuple[TensorSpec, ...] = (),
+    candidate_outputs: Mapping[str, tuple[TensorSpec, ...]] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> ComparisonReport:
     """Run every sample through all sessions and compare each candidate with the reference.
@@ -36,8 +44,11 @@ def compare_sessions(
         sample_kind: what the samples are, in words; printed with the verdict.
         reference_name: shown in the report.
         outputs: specs with roles, from a recipe or a sidecar; a role ``attributes`` adds a count of
-            flipped signs, ``masks`` of pixels whose class changes. Empty: as the reference session
-            declares them.
+            flipped signs, ``masks`` of pixels whose class changes; ``dets`` and ``labels`` are compared
+            as sets. Empty: as the reference session declares them.
+        candidate_outputs: the same of candidates, by their names: a detector may call its outputs
+            otherwise. None, or none given: as the candidate's session declares them, else as the
+            reference's.
         on_progress: called with the number of samples done.
 
     Raises:
@@ -47,7 +58,11 @@ def compare_sessions(
         raise UsageError("nothing to compare: give at least one candidate stage besides the reference")
     for name, session in candidates.items():
         _check_inputs(reference, session, candidate=name, reference_name=reference_name)
-    tallies = {name: _Tally(outputs or reference.outputs) for name in candidates}
+    own = candidate_outputs or {}
+    tallies = {
+        name: _Tally(outputs or reference.outputs, own.get(name) or session.outputs)
+        for name, session in candidates.items()
+    }
     count = 0
     for feeds in samples:
         expected = run_in_batches(reference, feeds)
@@ -72,12 +87,16 @@ def compare_sessions(
 class _Tally:
     """What one candidate has shown so far."""
 
-    def __init__(self, specs: tuple[TensorSpec, ...]) -> None:
+    def __init__(self, specs: tuple[TensorSpec, ...], own: tuple[TensorSpec, ...]) -> None:
         self._roles = {spec.name: spec.role for spec in specs}
         self._results: list[tuple[TensorComparison, ...]] = []
         self._flips: dict[str, Flips] = {}
+        self._expected = detections_of_roles(specs)
+        self._got = detections_of_roles(own) or self._expected
+        self._sets: list[DetectionComparison] = []
 
     def add(self, expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance) -> None:
+        expected, got = self._without_sets(expected, got)
         self._results.append(compare_outputs(expected, got, tolerance))
         for name, array in expected.items():
             if name not in got or got[name].shape != array.shape:
@@ -94,13 +113,43 @@ class _Tally:
                 flipped=before.flipped + flipped, decisions=before.decisions + decisions
             )
 
+    def _without_sets(
+        self, expected: Mapping[str, Array], got: Mapping[str, Array]
+    ) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+        """Compare the detections; return what else there is."""
+        if self._expected is None or self._got is None:
+            return expected, got
+        first = sum(item.images for item in self._sets)
+        mine, its = _detected(expected, self._expected), _detected(got, self._got)
+        if mine is None or its is None:
+            return expected, got  # an output is missing, and is called so
+        self._sets.append(compare_detections(mine, its, self._expected, first_image=first))
+        return _others(expected, self._expected), _others(got, self._got)
+
     def outputs(self) -> tuple[OutputComparison, ...]:
+        found = self._compared()
+        if not self._sets:
+            return found
+        whole = merge_detections(self._sets)
+        return (OutputComparison(tensor=whole.as_tensor(), role="dets", detections=whole), *found)
+
+    def _compared(self) -> tuple[OutputComparison, ...]:
         return tuple(
             OutputComparison(
                 tensor=tensor, role=self._roles.get(tensor.name, ""), flips=self._flips.get(tensor.name)
             )
             for tensor in merge_samples(self._results)
         )
+
+
+def _detected(outputs: Mapping[str, Array], what: Detections) -> tuple[Array, Array | None] | None:
+    if what.dets not in outputs or (what.labels and what.labels not in outputs):
+        return None
+    return outputs[what.dets], outputs[what.labels] if what.labels else None
+
+
+def _others(outputs: Mapping[str, Array], what: Detections) -> dict[str, Array]:
+    return {name: array for name, array in outputs.items() if name not in (what.dets, what.labels)}
 
 
 def count_sign_flips(reference: Array, candidate: Array) -> int:

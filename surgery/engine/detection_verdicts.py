@@ -6,17 +6,9 @@ from collections.abc import Mapping, Sequence
 from graphopt.core.comparison import Tolerance
 from graphopt.core.detection_sets import compare_detections
 from graphopt.core.detections import DetectionComparison, Detections, merge_detections
-from graphopt.core.tensors import Array, TensorSpec
+from graphopt.core.tensors import Array
 from graphopt.surgery.engine.verdicts import Answers, Verdict, judge_answers
 from graphopt.surgery.report import Status
-
-
-def detections_of_roles(outputs: Sequence[TensorSpec]) -> Detections | None:
-    """Return what outputs with the roles ``dets`` and ``labels`` are; None without such roles."""
-    names = {spec.role: spec.name for spec in outputs if spec.role}
-    if "dets" not in names:
-        return None
-    return Detections(dets=names["dets"], labels=names.get("labels", ""))
 
 
 def in_source(what: Detections, names: Mapping[str, str]) -> Detections:

@@ -12,12 +12,12 @@ from pathlib import Path
 import onnx_ir as ir
 
 from graphopt.core.artefacts import Artefact
+from graphopt.core.detections import detections_of_roles
 from graphopt.core.files import check_output, sha256_of
 from graphopt.core.garbage import rarely_collected
 from graphopt.core.lineage import recipe_of
 from graphopt.core.onnx_files import atomic_model, checker, input_specs, output_specs
 from graphopt.core.tensors import TensorSpec
-from graphopt.surgery.engine.detection_verdicts import detections_of_roles
 from graphopt.surgery.engine.model_runs import runner
 from graphopt.surgery.engine.plan import Planned, State, make_plan
 from graphopt.surgery.engine.proving import Attempt, Prover

@@ -17,8 +17,10 @@ from graphopt.core.detections import (
     Detections,
     DetectionTolerance,
     Side,
+    detections_of_roles,
     merge_detections,
 )
+from graphopt.core.tensors import TensorSpec
 
 WHAT = Detections(dets="dets", labels="labels")
 Rows = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -336,3 +338,15 @@ def test_tolerances_that_say_nothing_are_refused(values: dict[str, float]) -> No
 
 def test_the_defaults_are_those_of_float_noise() -> None:
     assert (FLOAT32_DETECTIONS.box, FLOAT32_DETECTIONS.score, FLOAT32_DETECTIONS.unpaired) == (0.05, 1e-4, 0)
+
+
+def test_roles_say_which_outputs_are_detections() -> None:
+    specs = [
+        TensorSpec(name=name, shape=(), dtype="", role=role)
+        for name, role in (("1368", "labels"), ("1361", "dets"), ("y", ""))
+    ]
+    found = detections_of_roles(specs)
+    assert found is not None
+    assert (found.dets, found.labels, found.name) == ("1361", "1368", "1361, 1368")
+    assert detections_of_roles(specs[:1]) is None
+    assert detections_of_roles([]) is None

@@ -39,6 +39,16 @@ def test_an_archive_is_cut_into_samples_of_the_models_batch(tmp_path: Path) -> N
     assert len(feeds_for((OPEN,), data=path, count=3).samples) == 3
 
 
+def test_a_nameless_array_is_the_only_inputs(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, numbers(2, 3, 5, 7))
+    feeds = feeds_for((IMAGE,), data=path)
+    assert feeds.kind == "2 samples of x.npy"
+    np.testing.assert_array_equal(feeds.samples[1]["image"], numbers(2, 3, 5, 7)[1:])
+    with pytest.raises(UsageError, match=r"one array for 2 inputs; give an \.npz with image, words"):
+        feeds_for((IMAGE, WORDS), data=path)
+
+
 def test_inputs_of_different_lengths_are_one_sample(tmp_path: Path) -> None:
     table = TensorSpec(name="table", shape=(9, 2), dtype="float32")
     path = save(tmp_path / "x.npz", image=numbers(1, 3, 5, 7), table=numbers(9, 2))
@@ -79,12 +89,10 @@ def test_pickles_and_missing_files_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "x.npz", image=np.array([{}], dtype=object))
     with pytest.raises(DatasetError, match="plain arrays"):
         feeds_for((IMAGE,), data=path)
-    single = tmp_path / "x.npy"
-    np.save(single, numbers(1, 3, 5, 7))
     with pytest.raises(DatasetError, match="holds no named arrays"):
-        feeds_for((IMAGE,), data=single)
+        feeds_for((IMAGE,), data=save(tmp_path / "none.npz"))
     with pytest.raises(DatasetError, match="does not exist"):
-        feeds_for((IMAGE,), data=tmp_path / "none.npz")
+        feeds_for((IMAGE,), data=tmp_path / "lost.npz")
 
 
 def test_golden_inputs_serve_unless_they_are_of_another_model(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.core.comparison import Outcome, TensorComparison
+from graphopt.core.tensors import TensorSpec
 from graphopt.core.words import counted
 
 _LISTED = 3
@@ -74,6 +75,14 @@ class Detections:
     def name(self) -> str:
         """What reports call both outputs together."""
         return f"{self.dets}, {self.labels}" if self.labels else self.dets
+
+
+def detections_of_roles(outputs: Sequence[TensorSpec]) -> Detections | None:
+    """Return what outputs with the roles ``dets`` and ``labels`` are; None without such roles."""
+    names = {spec.role: spec.name for spec in outputs if spec.role}
+    if "dets" not in names:
+        return None
+    return Detections(dets=names["dets"], labels=names.get("labels", ""))
 
 
 class Side(enum.Enum):

@@ -41,9 +41,9 @@ def feeds_for(
 ) -> Feeds:
     """Return inputs for a model.
 
-    The first of these that is there: ``data`` (an ``.npz`` with one array per input, stacked along
-    axis 0 or one sample each; or a data set folder of the recipe), ``golden`` (a bundle's
-    ``golden.npz``), seeded structured ones.
+    The first of these that is there: ``data`` (an ``.npz`` with one array per input, or an ``.npy`` for
+    the only one, stacked along axis 0 or one sample each; or a data set folder of the recipe),
+    ``golden`` (a bundle's ``golden.npz``), seeded structured ones.
 
     Raises:
         UsageError: non-float inputs need ``data``; or ``data`` does not fit the inputs.
@@ -54,7 +54,7 @@ def feeds_for(
             raise UsageError(f"{data} is a data set folder: say whose with --recipe, or give an .npz file")
         return _from_data_set(data, recipe, count)
     if data is not None:
-        return _from_npz(data, inputs, count)
+        return _from_arrays(data, _read_arrays(data, inputs), inputs, count)
     if golden is not None and golden.is_file():
         return _from_golden(golden, inputs, count)
     integers = [spec.name for spec in inputs if not spec.dtype.startswith("float")]
@@ -77,8 +77,7 @@ def _from_data_set(folder: Path, recipe: Recipe, count: int) -> Feeds:
     return Feeds(samples=samples, kind=f"{counted(len(samples), 'image')} of {folder.name}")
 
 
-def _from_npz(path: Path, inputs: tuple[TensorSpec, ...], count: int) -> Feeds:
-    arrays = _read_npz(path)
+def _from_arrays(path: Path, arrays: dict[str, Array], inputs: tuple[TensorSpec, ...], count: int) -> Feeds:
     missing = [spec.name for spec in inputs if spec.name not in arrays]
     if missing:
         raise UsageError(f"{path} has no array for input {', '.join(missing)}; it has: {', '.join(arrays)}")
@@ -110,23 +109,32 @@ def _from_golden(path: Path, inputs: tuple[TensorSpec, ...], count: int) -> Feed
     return Feeds(samples=samples, kind=f"{len(samples)} golden inputs of the export")
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
+def _read_arrays(path: Path, inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    """Return the arrays of a file by input; that of an ``.npy`` has no name and is the only input's."""
     if not path.is_file():
-        raise DatasetError(f"{path} does not exist; --data takes an .npz file or a data set folder")
+        raise DatasetError(f"{path} does not exist; --data takes an .npz or .npy file, or a data set folder")
     try:
         # Opened here: numpy leaves a damaged file that it opened itself open.
         with path.open("rb") as stream:
             content = np.load(stream, allow_pickle=False)
-            arrays = (
-                {} if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
-            )
+            single = content if isinstance(content, np.ndarray) else None
+            arrays = {} if single is not None else {name: content[name] for name in content.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise DatasetError(
             f"{path} is not an .npz file of plain arrays; write it with numpy.savez(FILE, NAME=array)"
         ) from error
+    if single is not None:
+        return _only_input(path, single, inputs)
     if not arrays:
         raise DatasetError(f"{path} holds no named arrays; write it with numpy.savez(FILE, NAME=array)")
     return arrays
+
+
+def _only_input(path: Path, array: Array, inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    if len(inputs) != 1:
+        names = ", ".join(spec.name for spec in inputs)
+        raise UsageError(f"{path} holds one array for {len(inputs)} inputs; give an .npz with {names}")
+    return {inputs[0].name: array}
 
 
 def _checked(feeds: Feeds, inputs: tuple[TensorSpec, ...]) -> Feeds:

@@ -7,8 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from graphopt.core.comparison import FLOAT32_REORDERED, Tolerance
+from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import UsageError
 from graphopt.core.golden import GOLDEN_FILE
+from graphopt.core.roles import Roles
+from graphopt.core.session import Session
+from graphopt.core.tensors import TensorSpec
+from graphopt.recipes.roles import outputs_of, with_roles
 from graphopt.recipes.samples import feeds_for
 from graphopt.recipes.stages import RUN_STAGES, Stage, parse_stage
 from graphopt.validate.report import ComparisonReport
@@ -22,6 +27,7 @@ def validate_stages(
     count: int = 8,
     recipe_name: str = "",
     tolerance: Tolerance | None = None,
+    roles: Roles | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ComparisonReport:
     """Compare the first stage with all others.
@@ -32,6 +38,8 @@ def validate_stages(
         count: at most so many samples.
         recipe_name: for files without a sidecar.
         tolerance: None takes the recipe's, else that of reordered float32 sums.
+        roles: of the outputs, in their order where no tensors are named; None takes those of the
+            sidecars, else the recipe's.
         on_progress: told samples done and their total.
 
     Raises:
@@ -48,15 +56,37 @@ def validate_stages(
             if on_progress is not None:
                 on_progress(done, len(feeds.samples))
 
+        _check_roles(roles, sessions)
+        known = [_known_outputs(*pair, roles) for pair in zip(stages, sessions, strict=True)]
+        labels = [stage.label for stage in stages]
         return compare_sessions(
             sessions[0],
-            {stage.label: session for stage, session in zip(stages[1:], sessions[1:], strict=True)},
+            dict(zip(labels[1:], sessions[1:], strict=True)),
             feeds.samples,
             tolerance or (recipe.tolerance if recipe else FLOAT32_REORDERED),
             reference_name=stages[0].label,
             sample_kind=feeds.kind,
+            outputs=known[0],
+            candidate_outputs=dict(zip(labels[1:], known[1:], strict=True)),
             on_progress=report_done,
         )
+
+
+def _check_roles(roles: Roles | None, sessions: Sequence[Session]) -> None:
+    outputs = {spec.name for session in sessions for spec in session.outputs}
+    if roles is not None and (unknown := [name for name in roles.tensors if name not in outputs]):
+        raise UsageError(
+            f"--as: no stage has an output {unknown[0]!r}; {did_you_mean(unknown[0], sorted(outputs))}"
+        )
+
+
+def _known_outputs(stage: Stage, session: Session, roles: Roles | None) -> tuple[TensorSpec, ...]:
+    """Return the outputs of a stage with their roles, as far as they are known."""
+    names = [spec.name for spec in session.outputs]
+    if roles is not None and (not roles.tensors or set(roles.tensors) <= set(names)):
+        return with_roles(session.outputs, roles.by_tensor(names))
+    known = outputs_of(stage.artefact, stage.recipe)
+    return with_roles(session.outputs, {spec.name: spec.role for spec in known if spec.role})
 
 
 def _stages(texts: Sequence[str], recipe_name: str) -> list[Stage]:

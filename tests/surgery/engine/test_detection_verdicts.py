@@ -17,7 +17,6 @@ from graphopt.core.tensors import TensorSpec
 from graphopt.surgery import RewriteError, Status, Verify, rewrite_file
 from graphopt.surgery.engine.detection_verdicts import (
     add_detections,
-    detections_of_roles,
     in_source,
     judge_sets,
 )
@@ -209,11 +208,6 @@ def test_roles_let_detections_be_compared_as_sets(detector: Path, tmp_path: Path
     wrong = FixRows(silent=True, mistake="labels")
     with pytest.raises(RewriteError, match="the detections dets, labels differ"):
         rewrite_file(detector, tmp_path / "p.onnx", [wrong], known_outputs=known)
-
-
-def test_roles_without_boxes_are_no_detections() -> None:
-    assert detections_of_roles([TensorSpec(name="y", shape=(1,), dtype="float32", role="labels")]) is None
-    assert detections_of_roles([]) is None
 
 
 def _samples(*counts: int) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Compare the model before and after, once, after every pass, or not at all.",
 )
-@data_option("Inputs to verify with: .npz with one array per input, or the recipe's data set folder.")
+@data_option("Inputs to verify with: .npz, .npy of the only input, or the recipe's data set folder.")
 @click.option("--dry-run", is_flag=True, help="Show what would match and why not; write nothing.")
 @click.option(
     "--keep-proven", is_flag=True, help="When a pass changes the numbers, write the model without it."

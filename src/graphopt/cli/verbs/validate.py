@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from graphopt.cli.options import Progress, data_option, json_option, recipe_option, tolerance_options
+from graphopt.cli.options import (
+    Progress,
+    data_option,
+    json_option,
+    recipe_option,
+    roles_option,
+    tolerance_options,
+)
 
 if TYPE_CHECKING:
     from graphopt.core.comparison import Tolerance
@@ -13,12 +20,13 @@ if TYPE_CHECKING:
 
 @click.command("validate", short_help="Compare stages numerically.")
 @click.argument("stages", nargs=-1, required=True, metavar="A B [C...] | RUN")
-@data_option("Inputs: .npz with one array per input, or the recipe's data set folder.")
+@data_option("Inputs: .npz by input, .npy of the only one, or the recipe's data set folder.")
 @click.option(
     "--samples", type=click.IntRange(min=1), default=8, show_default=True, help="At most so many inputs."
 )
 @recipe_option
 @tolerance_options
+@roles_option
 @json_option
 def command(
     stages: tuple[str, ...],
@@ -26,6 +34,7 @@ def command(
     samples: int,
     recipe_name: str,
     tolerance: "Tolerance | None",
+    roles_text: str,
     as_json: bool,
 ) -> int:
     """Compare stage A, the reference, with the others; of a RUN, all its stages.
@@ -35,6 +44,7 @@ def command(
     RUN#compiled. Exits 1 when one differs.
     """
     from graphopt.cli.render import print_json, print_line, print_table
+    from graphopt.core.roles import parse_roles
     from graphopt.recipes.validation import validate_stages
 
     progress = Progress()
@@ -45,6 +55,7 @@ def command(
             count=samples,
             recipe_name=recipe_name,
             tolerance=tolerance,
+            roles=parse_roles(roles_text) if roles_text else None,
             on_progress=progress.count("sample"),
         )
     finally:
@@ -60,5 +71,8 @@ def command(
         f"allowed: {allowed.atol:g} + {allowed.rtol:g} x |reference| "
         f"+ {allowed.peak:g} x its largest ({allowed.why})"
     )
+    for found in report.detections[:1]:
+        bounds = found.tolerance
+        print_line(f"of detections: box {bounds.box:g} px, score {bounds.score:g} ({bounds.why})")
     print_line(f"verdict: {'equal within tolerance' if report.passed else 'DIFFERENT'}")
     return 0 if report.passed else 1
