@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.core.comparison import TensorComparison, compare_rows
+from graphopt.core.comparison import TensorComparison
 from graphopt.core.errors import DatasetError
 from graphopt.core.files import sha256_of
 from graphopt.core.mapped import blocks
@@ -21,6 +21,7 @@ from graphopt.recipes.compilation import in_order
 from graphopt.recipes.inference import named_results
 from graphopt.recipes.pipeline_report import BatchCheck, StageRow
 from graphopt.recipes.recipe import Recipe
+from graphopt.recipes.row_comparison import compare_predictions, stack_samples
 from graphopt.recipes.run_folder import RunFolder, StageRecord
 from graphopt.recipes.samples import Feeds, feeds_for
 from graphopt.recipes.stages import Stage, parse_stage
@@ -235,7 +236,7 @@ class Scorer:
         with parse_stage(str(model), recipe_name=self.recipe.name).open() as session:
             got = predict(session, chosen, self.recipe.preprocessing)
         reference = _first(self.by_label["rewritten"].predictions, got.names)
-        compared = compare_rows(reference.outputs, got.outputs, self.recipe.tolerance)
+        compared = compare_predictions(reference.outputs, got.outputs, self.recipe)
         task = self.recipe.needed_task("comparing decisions")
         flips, decisions = task.flips(reference, got)
         errors = [item.max_abs for item in compared if item.max_abs is not None]
@@ -258,7 +259,7 @@ def _compare(reference: Scored, candidate: Scored, recipe: Recipe) -> TensorComp
     if reference.predictions is None or candidate.predictions is None:
         return None
     aligned = _first(candidate.predictions, reference.predictions.names)
-    compared = compare_rows(reference.predictions.outputs, aligned.outputs, recipe.tolerance)
+    compared = compare_predictions(reference.predictions.outputs, aligned.outputs, recipe)
     # A tensor that is missing or has another shape is worse than any number.
     return max(compared, key=lambda item: (not item.passed, item.margin is None, item.margin or 0.0))
 
@@ -290,7 +291,7 @@ def _predict_feeds(session: Session, feeds: Feeds) -> Predictions:
         names += [f"input-{i}-{row}" for row in range(count if batched else 1)]
         for name, value in result.items():
             parts.setdefault(name, []).append(value if batched else value[np.newaxis])
-    outputs = {name: np.concatenate(values) for name, values in parts.items()}
+    outputs = {name: stack_samples(values) for name, values in parts.items()}
     return Predictions(names=tuple(names), outputs=outputs)
 
 
