@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from graphopt.compile.atc.check import check_call, notes
-from graphopt.compile.atc.errors import find_errors
 from graphopt.compile.atc.invocation import AtcInvocation
+from graphopt.compile.atc.log_reading import read_log
 from graphopt.compile.atc.npu_smi import detect_soc
 from graphopt.compile.atc.script import script_of
 from graphopt.compile.atc.shape_request import (
@@ -31,6 +31,8 @@ from graphopt.core.tensors import TensorSpec
 
 _LOGGER = logging.getLogger(__name__)
 _FAILED = "ATC run failed"
+_EXPLAINED = 5
+"""Findings of a failed run that its message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +224,8 @@ def _deliver_weights(work: Path, folder: Path) -> None:
 
 
 def _failure(what: str, run: ToolRun, log_file: Path) -> ToolFailure:
-    findings = find_errors(run.log)
+    findings = read_log(run.log.splitlines()).errors[:_EXPLAINED]
     explained = "".join(f"\n  {finding}" for finding in findings)
     tail = run.tail()
-    message = f"{what}{explained}\nlast lines of {log_file.name}:\n{tail}"
+    message = f"{what}{explained}\n'graphopt explain {log_file.name}' may say more; its last lines:\n{tail}"
     return ToolFailure(message, argv=run.argv, returncode=run.returncode, log_tail=tail)

@@ -1,37 +1,37 @@
-from graphopt.compile.atc.errors import EXPLANATIONS, find_errors
+import re
 
-LOG = """\
-ATC start working now, please wait for a moment.
-ATC run failed, Please check the detail log, Try 'atc --help' for more information
-E19010: No parser is registered for Op [Conv_52, optype [ai.onnx::11::Convx]].
-        No parser is registered for Op [Conv_53, optype [ai.onnx::11::Convx]].
-EZ3003: No supported Ops kernel and engine are found for [Conv_52], optype [Conv].
-E19010: again
-W11001: Op [Conv_1] does not hit the high-priority operator information library
-E98765: something new
-"""
+import pytest
 
-
-def test_codes_are_found_once_in_order_without_warnings() -> None:
-    found = find_errors(LOG)
-    assert [item.code for item in found] == ["E19010", "EZ3003", "E98765"]
-    assert found[0].line.startswith("E19010: No parser is registered for Op [Conv_52")
-
-
-def test_known_codes_are_explained_with_a_remedy() -> None:
-    parser, kernel, unknown = find_errors(LOG)
-    assert "lower the opset" in str(parser)
-    assert "int64 to int32" in str(kernel)
-    assert unknown.explanation is None
-    assert str(unknown) == "E98765: something new"
-
-
-def test_numbers_that_only_look_like_codes_are_none() -> None:
-    assert find_errors("node E10016x, XE10016, 1E10016, E1001, E100167") == ()
+from graphopt.compile.atc.errors import CASES, EXPLANATIONS, FAMILIES, explanation_of
 
 
 def test_every_explanation_is_complete() -> None:
-    for code, explanation in EXPLANATIONS.items():
+    cases = {case.word: case.explanation for case in CASES}
+    for code, explanation in {**EXPLANATIONS, **FAMILIES, **cases}.items():
         assert explanation.meaning, code
         assert explanation.remedy, code
         assert not explanation.remedy.endswith("."), code
+        assert not explanation.meaning[0].isupper() or explanation.meaning.startswith(("ATC", "CANN")), code
+
+
+def test_every_case_fills_in_only_what_its_pattern_finds() -> None:
+    for case in CASES:
+        groups = set(re.compile(case.pattern).groupindex) | {"name"}
+        clauses = case.explanation.meaning + case.explanation.remedy
+        assert set(re.findall(r"{(\w+)}", clauses)) <= groups, case.word
+
+
+def test_words_of_cases_are_no_codes_and_each_is_used_once() -> None:
+    words = [case.word for case in CASES]
+    assert len(set(words)) == len(words)
+    assert not any(re.fullmatch(r"[A-Z]\w\d{4}", word) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("code", "known", "exact"),
+    [("E10016", True, True), ("E10999", True, False), ("EZ0012", True, False), ("EX0001", False, False)],
+)
+def test_a_code_is_known_by_itself_or_by_its_family(code: str, known: bool, exact: bool) -> None:
+    explanation, is_exact = explanation_of(code)
+    assert (explanation is not None) is known
+    assert is_exact is exact
