@@ -1,7 +1,7 @@
 """Where an image lies inside a network's input: scaled with its aspect kept, centred, padded."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,40 @@ class Letterbox:
             top=(canvas_height - scaled_height) // 2,
             canvas_width=canvas_width,
             canvas_height=canvas_height,
+        )
+
+    @classmethod
+    def within(
+        cls,
+        width: int,
+        height: int,
+        *,
+        canvas: tuple[int, int],
+        rounding: Literal["floor", "half_up"],
+    ) -> Self:
+        """Scale to the largest size that fits the canvas and centre the result.
+
+        Args:
+            width: of the image.
+            height: of the image.
+            canvas: height and width of the network's input.
+            rounding: of the scaled sides; none becomes 0.
+
+        The quotient is taken once and multiplied, in float64, as the published scripts do it: a side
+        that should fill the canvas can end a pixel short of it.
+        """
+        scale = min(canvas[1] / width, canvas[0] / height)
+        bias = 0.5 if rounding == "half_up" else 0.0
+        scaled_width, scaled_height = (max(1, int(side * scale + bias)) for side in (width, height))
+        return cls(
+            source_width=width,
+            source_height=height,
+            width=scaled_width,
+            height=scaled_height,
+            left=(canvas[1] - scaled_width) // 2,
+            top=(canvas[0] - scaled_height) // 2,
+            canvas_width=canvas[1],
+            canvas_height=canvas[0],
         )
 
     @property

@@ -2,7 +2,7 @@
 
 Arithmetic is float32 throughout and bit-equal to the chains that published accuracies were measured
 with: Pillow decode and resize, then divide by 255, subtract the mean, divide by the deviation; or
-OpenCV's resize, padding, and albumentations' normalisation.
+OpenCV's decode and resize, padding, and albumentations' or mmcv's normalisation.
 """
 
 import dataclasses
@@ -18,14 +18,18 @@ from numpy.typing import NDArray
 from graphopt.core.errors import DatasetError, UsageError
 from graphopt.core.optional import require
 from graphopt.core.preprocessing import (
+    DecodeCv2,
     DecodePil,
     Normalize,
+    NormalizeMmcv,
     NormalizePixels,
     PadCentredTo,
     ResizeLongestCv2,
     ResizePil,
+    ResizeToFitCv2,
     ScaleToUnit,
     Step,
+    SwapChannels,
     ToFloat32,
     ToNchw,
 )
@@ -49,11 +53,10 @@ def preprocess(image: Path, steps: Sequence[Step]) -> NDArray[np.float32]:
         DatasetError: the file is missing or is not a readable image.
         UsageError: the steps do not fit each other, or do not end in float32 [C, H, W].
     """
-    if not steps or not isinstance(steps[0], DecodePil):
-        raise UsageError(
-            f"preprocessing starts with {_name(steps[0]) if steps else 'nothing'}, not DecodePil"
-        )
-    pixels = _decode_pil(image)
+    if not steps or not isinstance(steps[0], (DecodePil, DecodeCv2)):
+        found = _name(steps[0]) if steps else "nothing"
+        raise UsageError(f"preprocessing starts with {found}, not DecodePil or DecodeCv2")
+    pixels = _decode_pil(image) if isinstance(steps[0], DecodePil) else _decode_cv2(image)
     for step in steps[1:]:
         pixels = _apply(step, pixels)
     if pixels.dtype != np.float32 or not isinstance(steps[-1], ToNchw):
@@ -87,6 +90,25 @@ def _decode_pil(image: Path) -> Pixels:
         ) from error
 
 
+def _decode_cv2(image: Path) -> Pixels:
+    cv2: Any = require("cv2", extra="vision", purpose="preprocessing")
+    try:
+        content = np.frombuffer(image.read_bytes(), np.uint8)
+        pixels: Pixels | None = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except FileNotFoundError as error:
+        raise DatasetError(f"the image {image} does not exist; check the image folder") from error
+    except (OSError, cv2.error) as error:
+        raise DatasetError(
+            f"the image {image} cannot be decoded: {error}; replace the file or take it off the image list"
+        ) from error
+    if pixels is None:
+        raise DatasetError(
+            f"the image {image} cannot be decoded: OpenCV knows no such format; replace the file or take it "
+            "off the image list"
+        )
+    return pixels
+
+
 @functools.singledispatch
 def _apply(step: Step, pixels: Pixels) -> Pixels:  # noqa: ARG001  the registered functions use it
     raise UsageError(f"{_name(step)} cannot follow another step, or is not a preprocessing step")
@@ -118,6 +140,25 @@ def _(step: ResizeLongestCv2, pixels: Pixels) -> Pixels:
     cv2: Any = require("cv2", extra="vision", purpose="preprocessing")
     resized: Pixels = cv2.resize(pixels, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
     return resized
+
+
+@_apply.register
+def _(step: ResizeToFitCv2, pixels: Pixels) -> Pixels:
+    _expect(step, pixels, np.uint8)
+    if step.width < 1 or step.height < 1:
+        raise UsageError(f"ResizeToFitCv2 to {step.width} x {step.height} pixels leaves nothing")
+    place = Letterbox.within(
+        pixels.shape[1], pixels.shape[0], canvas=(step.height, step.width), rounding=step.rounding
+    )
+    cv2: Any = require("cv2", extra="vision", purpose="preprocessing")
+    resized: Pixels = cv2.resize(pixels, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+@_apply.register
+def _(step: SwapChannels, pixels: Pixels) -> Pixels:
+    _expect(step, pixels, np.uint8, np.float32)
+    return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
 @_apply.register
@@ -163,6 +204,15 @@ def _(step: NormalizePixels, pixels: Pixels) -> Pixels:
         raise UsageError(f"NormalizePixels divides by zero: std is {step.std}, peak {step.peak}")
     normal: Pixels = (pixels.astype(np.float32, copy=False) - mean) * np.reciprocal(std)
     return normal
+
+
+@_apply.register
+def _(step: NormalizeMmcv, pixels: Pixels) -> Pixels:
+    _expect(step, pixels, np.uint8, np.float32)
+    if not all(step.std):
+        raise UsageError(f"NormalizeMmcv divides by zero: std is {step.std}")
+    centred = pixels.astype(np.float32, copy=False) - np.array(step.mean, np.float32)
+    return (centred * (1 / np.array(step.std, np.float64))).astype(np.float32)
 
 
 @_apply.register

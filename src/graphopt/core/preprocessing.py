@@ -12,6 +12,13 @@ class DecodePil:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecodeCv2:
+    """Decode an image file with OpenCV to uint8 [H, W, 3], turned upright as its EXIF data says."""
+
+    colour: Literal["BGR"] = "BGR"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResizePil:
     """Resize uint8 [H, W, 3] with Pillow to exactly ``width`` x ``height``; the aspect is not kept."""
 
@@ -39,6 +46,27 @@ class ResizeLongestCv2:
 
     size: int
     interpolation: Literal["bilinear"] = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeToFitCv2:
+    """Scale uint8 [H, W, 3] with OpenCV to the largest size that fits a box; the aspect is kept.
+
+    Attributes:
+        width: of the box, in pixels.
+        height: of the box, in pixels.
+        rounding: of the new sides: ``floor``, or ``half_up`` as in mmcv's ``imrescale`` (1.2.7).
+    """
+
+    width: int
+    height: int
+    rounding: Literal["floor", "half_up"]
+    interpolation: Literal["bilinear"] = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapChannels:
+    """Reverse the order of the channels of [H, W, 3]: BGR becomes RGB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,18 +124,38 @@ class NormalizePixels:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NormalizeMmcv:
+    """Subtract ``mean`` from pixels and multiply by ``1 / std``, as mmcv 1.2.7 does through OpenCV.
+
+    The difference is rounded to float32; quotient and product are float64, and rounded once. That
+    differs in the last bit from ``NormalizePixels``.
+
+    Attributes:
+        mean: one value per channel, of pixels 0..255.
+        std: as ``mean``.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToNchw:
     """Turn float32 [H, W, C] into contiguous float32 [C, H, W]; batching adds N."""
 
 
 Step: TypeAlias = (
     DecodePil
+    | DecodeCv2
     | ResizePil
     | ToFloat32
     | ResizeLongestCv2
+    | ResizeToFitCv2
+    | SwapChannels
     | PadCentredTo
     | ScaleToUnit
     | Normalize
     | NormalizePixels
+    | NormalizeMmcv
     | ToNchw
 )
