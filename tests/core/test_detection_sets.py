@@ -200,7 +200,7 @@ def test_padding_that_is_not_zero_is_counted() -> None:
 
 def test_a_row_at_the_last_place_is_a_near_tie_when_the_other_side_is_full() -> None:
     dets, labels = _rows(20)
-    dets[18:, 4] = 0.2, 0.20002  # which of both is the last?
+    dets[18:, 4] = 0.2, 0.2 + 5e-7  # which of both is the last?
     one, two = np.delete(dets, 18, 0), np.delete(dets, 19, 0)
     what = Detections(dets="dets", labels="labels", limit=19)
     found = _compare((one, np.delete(labels, 18)), (two, np.delete(labels, 19)), what)
@@ -226,7 +226,7 @@ def test_a_row_above_the_last_place_is_an_error_although_the_other_side_is_full(
 
 def test_a_score_at_the_threshold_is_a_near_tie_only_when_the_threshold_is_known() -> None:
     dets, labels = _rows(20)
-    dets[7, 4] = 0.05002
+    dets[7, 4] = 0.05 + 5e-7
     more, fewer = (dets, labels), _padded((np.delete(dets, 7, 0), np.delete(labels, 7)), 30)
     assert not _compare(more, fewer).passed
     known = Detections(dets="dets", labels="labels", score_threshold=0.05)
@@ -246,6 +246,16 @@ def test_an_overlap_at_the_iou_threshold_is_a_near_tie_only_when_it_is_known() -
     found = _compare(more, fewer, Detections(dets="dets", labels="labels", iou_threshold=0.5))
     assert found.passed
     assert "overlaps a stronger box by 0.5" in found.near_ties[0].why
+
+
+def test_how_near_a_cut_is_near_follows_from_the_noise_of_the_pairs() -> None:
+    dets, labels = _rows(20)
+    dets[7, 4] = 0.05002
+    fewer = np.delete(dets, 7, 0), np.delete(labels, 7)
+    noisy = fewer[0] - np.array([0, 0, 0, 0, 2e-5], np.float32)
+    known = Detections(dets="dets", labels="labels", score_threshold=0.05)
+    assert not _compare((dets, labels), _padded(fewer, 30), known).passed
+    assert _compare((dets, labels), _padded((noisy, fewer[1]), 30), known).passed
 
 
 def test_near_ties_alone_prove_nothing() -> None:

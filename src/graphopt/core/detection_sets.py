@@ -27,6 +27,9 @@ _COLUMNS = 5  # x1, y1, x2, y2, score
 _SAME_PLACE = 0.9
 """IoU from which a row of another class is the same object under another label."""
 _LARGEST_IOU_NOISE = 0.02
+_BOX_ROUNDING = 0.01
+"""Pixels by which boxes are rounded that a model moves apart by class: 80 times 1333, at 24 bits."""
+_SCORE_ROUNDING = 1e-6
 
 
 def compare_detections(
@@ -110,6 +113,14 @@ class _Rows:
         return self.size - self.padding
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Noise:
+    """By how much numbers at a cut may differ, judged by the rows that have partners."""
+
+    box: float
+    score: float
+
+
 @dataclass(frozen=True)
 class _Match:
     """Two images' rows, and what cuts them."""
@@ -130,10 +141,14 @@ class _Match:
         near = pairs.within
         errors = np.abs(mine.boxes[pairs.first[near]] - its.boxes[pairs.second[near]])
         scores = np.abs(mine.scores[pairs.first[near]] - its.scores[pairs.second[near]])
+        noise = _Noise(
+            box=min(tolerance.box, _BOX_ROUNDING + float(errors.max(initial=0))),
+            score=min(tolerance.score, _SCORE_ROUNDING + 2 * float(scores.max(initial=0))),
+        )
         unpaired: list[UnpairedRow] = []
         ties: list[UnpairedRow] = []
         for side, place in self._lonely(pairs):
-            tie = self._cut(side, place, pairs)
+            tie = self._cut(side, place, pairs, noise)
             row = self._row(side, place, tie or self._instead(side, place, pairs))
             (ties if tie else unpaired).append(row)
         return DetectionComparison(
@@ -176,21 +191,21 @@ class _Match:
             why=why,
         )
 
-    def _cut(self, side: Side, place: int, pairs: Pairs) -> str:
+    def _cut(self, side: Side, place: int, pairs: Pairs, noise: "_Noise") -> str:
         """Return the cut at which a row stands, so that rounding decides about it; empty for none."""
         own, other = self._sides(side)
-        box, score, tolerance = own.boxes[place], float(own.scores[place]), self.what.tolerance
+        box, score = own.boxes[place], float(own.scores[place])
         limit = self.what.limit or max(own.size, other.size)
-        if other.count >= limit and other.scores.size and score <= other.scores.min() + tolerance.score:
+        if other.count >= limit and other.scores.size and score <= other.scores.min() + noise.score:
             return f"the other side's {limit} rows end at score {other.scores.min():.4f}"
         threshold = self.what.score_threshold
-        if threshold is not None and score <= threshold + tolerance.score:
+        if threshold is not None and score <= threshold + noise.score:
             return f"its score is the threshold {threshold:g}, up to rounding"
-        if min(box[2] - box[0], box[3] - box[1]) <= tolerance.box:
+        if min(box[2] - box[0], box[3] - box[1]) <= noise.box:
             return "its box has no area, up to rounding"
-        return self._at_iou(side, place, pairs)
+        return self._at_iou(side, place, pairs, noise)
 
-    def _at_iou(self, side: Side, place: int, pairs: Pairs) -> str:
+    def _at_iou(self, side: Side, place: int, pairs: Pairs, noise: "_Noise") -> str:
         """Say that a stronger box, which both sides have, overlaps this one just by the threshold."""
         threshold = self.what.iou_threshold
         own, _ = self._sides(side)
@@ -200,9 +215,9 @@ class _Match:
             return ""
         box = own.boxes[place]
         found = overlaps(box[np.newaxis], own.boxes[kept])[0]
-        noise = 4 * self.what.tolerance.box * (1 / (box[2] - box[0]) + 1 / (box[3] - box[1]))
+        rounding = 4 * noise.box * (1 / (box[2] - box[0]) + 1 / (box[3] - box[1]))
         nearest = float(found[np.argmin(np.abs(found - threshold))])
-        if abs(nearest - threshold) > min(noise, _LARGEST_IOU_NOISE):
+        if abs(nearest - threshold) > min(rounding, _LARGEST_IOU_NOISE):
             return ""
         return f"it overlaps a stronger box by {nearest:.4f}, the threshold {threshold:g} up to rounding"
 
