@@ -18,6 +18,7 @@ from graphopt.core.comparison import compare_outputs
 from graphopt.core.errors import UsageError
 from graphopt.core.lineage import KEYS
 from graphopt.core.onnx_files import from_proto, load_model, to_proto
+from graphopt.core.operator_bodies import attached
 from graphopt.core.samples import structured_feeds
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array
@@ -65,7 +66,8 @@ UNRELATED = {
 
 
 def _run(model: ir.Model) -> dict[str, Array]:
-    proto = to_proto(model)
+    with attached(model):
+        proto = to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
     with OnnxRuntimeSession(proto.SerializeToString(), threads=1) as session:
         return session.run(structured_feeds(session.inputs, seed=3))
