@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
+from graphopt.core.operators import at_home
 from graphopt.core.tensors import TensorSpec
 
 
@@ -22,6 +23,7 @@ class GraphFacts:
         duplicates: node names that occur twice, or equal an input's name.
         op_types: operator types, with their domain unless it is the default one.
         functions: model-local functions as ``domain::name``.
+        calls: operators that are not ONNX's own and that we know, as ``domain::name``.
         opsets: version by domain; the default domain is ``""``.
         ir_version: of the file.
         size_bytes: of the file, or of all weights when these lie outside it.
@@ -36,6 +38,7 @@ class GraphFacts:
     opsets: Mapping[str, int]
     ir_version: int
     size_bytes: int
+    calls: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> frozenset[str]:
@@ -65,6 +68,7 @@ def facts_of(model: ir.Model, *, size_bytes: int = 0) -> GraphFacts:
     weights = sum(
         value.const_value.nbytes for value in graph.initializers.values() if value.const_value is not None
     )
+    calls = {f"{node.domain}::{node.op_type}" for node in graph.all_nodes() if at_home(node) is not None}
     return GraphFacts(
         inputs=inputs,
         outputs=output_specs(model),
@@ -77,4 +81,5 @@ def facts_of(model: ir.Model, *, size_bytes: int = 0) -> GraphFacts:
         opsets=dict(graph.opset_imports),
         ir_version=model.ir_version,
         size_bytes=max(size_bytes, weights),
+        calls=tuple(sorted(calls)),
     )

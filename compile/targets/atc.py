@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from graphopt.compile.atc.check import check_call, notes
+from graphopt.compile.atc.device_copy import SUFFIX, DeviceCopy, RecordTypes, device_copy
 from graphopt.compile.atc.invocation import AtcInvocation
 from graphopt.compile.atc.log_reading import read_log
 from graphopt.compile.atc.npu_smi import detect_soc
@@ -21,12 +22,13 @@ from graphopt.compile.atc.shape_request import (
 )
 from graphopt.compile.atc.soc import normalise_soc
 from graphopt.compile.delivery import check_request, compiled_artefact, work_folder
-from graphopt.compile.graph_facts import GraphFacts, read_facts
+from graphopt.compile.graph_facts import GraphFacts, facts_of
 from graphopt.compile.process import ToolRun, run_tool
 from graphopt.compile.target import Plan, Target
 from graphopt.core.artefacts import Artefact
 from graphopt.core.errors import MissingBackendError, ToolFailure, UsageError
 from graphopt.core.files import atomic_file, check_output, write_text
+from graphopt.core.onnx_files import load_model, save_model
 from graphopt.core.tensors import TensorSpec
 
 _LOGGER = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class AtcTarget(Target):
             ``auto`` writes the graph's outputs as ``node:index``.
         script_only: write the script and stop.
         timeout_s: limit for one run of ATC.
+        record_types: writes down what calls of target operators return, for a copy that holds them bare.
     """
 
     name: ClassVar[str] = "atc"
@@ -57,6 +60,7 @@ class AtcTarget(Target):
     options: Mapping[str, str] = field(default_factory=dict)
     script_only: bool = False
     timeout_s: float = 3600.0
+    record_types: RecordTypes | None = None
 
     def check(self) -> None:
         """Refuse a chip that does not exist; see ``Target.check``."""
@@ -99,11 +103,13 @@ class AtcTarget(Target):
                 what to run where.
             ToolFailure: ATC failed, hung, or left no result; the message explains its error codes.
         """
-        call, facts = self._call(model, output)
-        plan = self._plan(call, facts, output)
+        call, facts, copy = self._call(model, output)
+        plan = self._plan(call, facts, copy, output)
         script = output.with_name(_script_name(output))
         if not self.script_only:
             check_output(output, force=force, inputs=(model,))
+        if copy.changes:
+            save_model(copy.model, call.model, force=force, inputs=(model,))
         self._write_files(plan, output.parent, force=force)
 
         def described(path: Path, stage: str) -> Artefact:
@@ -146,32 +152,37 @@ class AtcTarget(Target):
         *,
         inputs: tuple[TensorSpec, ...] = (),
         outputs: tuple[TensorSpec, ...] = (),
-    ) -> tuple[AtcInvocation, GraphFacts]:
+    ) -> tuple[AtcInvocation, GraphFacts, DeviceCopy]:
         if output.suffix != self.suffix:
             raise UsageError(f"ATC writes .om files: name the output {output.with_suffix('.om')}")
         soc = self._soc_version()
-        facts = read_facts(model)
+        copy = device_copy(load_model(model), model, self.record_types)
+        facts = facts_of(copy.model, size_bytes=model.stat().st_size)
+        read = output.with_name(f"{output.stem}{SUFFIX}") if copy.changes else model
         check_request(model, facts.outputs, outputs, kind="output")
         options = {"log": self.log, **{name.lstrip("-"): value for name, value in self.options.items()}}
         if options.get("out_nodes"):
             options["out_nodes"] = resolved_outputs(options["out_nodes"], facts, _roles(model))
-        call = AtcInvocation.from_options(model, output.with_suffix(""), soc_version=soc, options=options)
+        call = AtcInvocation.from_options(read, output.with_suffix(""), soc_version=soc, options=options)
         if not call.input_shape and "input_shape_range" not in call.extra:
             call = dataclasses.replace(call, input_shape=requested_shapes(facts, inputs))
         check_call(call, facts, folder=output.parent)
-        return call, facts
+        return call, facts, copy
 
-    def _plan(self, call: AtcInvocation, facts: GraphFacts, output: Path) -> Plan:
+    def _plan(self, call: AtcInvocation, facts: GraphFacts, copy: DeviceCopy, output: Path) -> Plan:
         seen = call.seen_from(output.parent)
         script = script_of(seen)
         run = () if self.script_only else (f"run it where atc is installed, at most {self.timeout_s:g} s",)
+        written = (
+            (f"write {call.model.name}, the model with {', '.join(copy.changes)}",) if copy.changes else ()
+        )
         return Plan(
             target=self.name,
-            steps=(f"write {_script_name(output)}: {seen.command_line()}", *run),
+            steps=(*written, f"write {_script_name(output)}: {seen.command_line()}", *run),
             argv=seen.argv(),
             script=script,
             files={_script_name(output): script},
-            notes=notes(call, facts),
+            notes=(*notes(call, facts), *copy.notes),
         )
 
     def _write_files(self, plan: Plan, folder: Path, *, force: bool) -> None:

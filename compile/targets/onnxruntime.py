@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from graphopt.compile.delivery import check_request, compiled_artefact, unwritable
+from graphopt.compile.delivery import check_request, compiled_artefact, unwritable, work_folder
 from graphopt.compile.graph_facts import GraphFacts, read_facts
+from graphopt.compile.standard_copy import write_standard_copy
 from graphopt.compile.target import Plan, Target
 from graphopt.core.artefacts import Artefact
 from graphopt.core.errors import InvalidModelError, OutputError, UsageError
@@ -65,8 +66,15 @@ class OnnxRuntimeTarget(Target):
         """Optimise, save, load the result once; see ``Target.compile``."""
         facts = read_facts(model)
         plan = self._plan(facts, model, output)
-        with atomic_file(output, force=force, inputs=(model,)) as temporary:
-            self._optimize(model, temporary)
+        with (
+            atomic_file(output, force=force, inputs=(model,)) as temporary,
+            work_folder(temporary) as work,
+        ):
+            source = model
+            if facts.calls:  # standard operators run everywhere, functions only in a new onnxruntime
+                source = work / "inlined.onnx"
+                write_standard_copy(model, source)
+            self._optimize(source, temporary)
             with OnnxRuntimeSession(temporary) as session:
                 found = session.inputs, session.outputs
         return compiled_artefact(
@@ -94,9 +102,11 @@ class OnnxRuntimeTarget(Target):
         notes: tuple[str, ...] = ()
         if self.level == "all":
             notes = ("The level 'all' fits the processor of this machine; on another one use 'extended'.",)
+        inline = (f"inline {', '.join(facts.calls)}",) if facts.calls else ()
         return Plan(
             target=self.name,
             steps=(
+                *inline,
                 f"optimise {model.name} with onnxruntime at level {self.level}",
                 f"write {output.name}",
                 "load it once on the CPU",

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import onnx
-import onnx.inliner
-
 from graphopt.compile.delivery import check_request, compiled_artefact, unwritable, work_folder
 from graphopt.compile.graph_facts import GraphFacts, read_facts
+from graphopt.compile.standard_copy import needs_inlining, write_standard_copy
 from graphopt.compile.target import Plan, Target
 from graphopt.core.artefacts import Artefact
 from graphopt.core.errors import InvalidModelError, OutputError, UsageError
 from graphopt.core.files import atomic_file, check_output, sha256_of
-from graphopt.core.onnx_files import load_model, to_proto
+from graphopt.core.onnx_files import load_model
 from graphopt.core.openvino import load_openvino
 from graphopt.core.tensors import TensorSpec
 
@@ -65,7 +63,7 @@ class OpenVinoTarget(Target):
             work_folder(temporary) as work,
         ):
             made = work / output.name
-            self._convert(openvino, facts, model, made)
+            self._convert(openvino, model, made)
             made.replace(temporary)
             # Never an old file beside a new one: the old description goes before the new weights come.
             output.unlink(missing_ok=True)
@@ -96,7 +94,8 @@ class OpenVinoTarget(Target):
         check_request(model, facts.inputs, inputs, kind="input")
         check_request(model, facts.outputs, outputs, kind="output")
         weights = "half precision" if self.compress_to_fp16 else "their own precision"
-        inline = ("inline the model-local functions, which OpenVINO refuses",) if facts.functions else ()
+        called = facts.functions or facts.calls
+        inline = (f"inline {', '.join(called)}, which OpenVINO does not know",) if called else ()
         return Plan(
             target=self.name,
             steps=(
@@ -107,11 +106,11 @@ class OpenVinoTarget(Target):
             ),
         )
 
-    def _convert(self, openvino: Any, facts: GraphFacts, model: Path, made: Path) -> None:
+    def _convert(self, openvino: Any, model: Path, made: Path) -> None:
         source = model
-        if facts.functions:
+        if needs_inlining(load_model(model)):
             source = made.with_name("inlined.onnx")
-            onnx.save(onnx.inliner.inline_local_functions(to_proto(load_model(model))), source)
+            write_standard_copy(model, source)
         core = openvino.Core()
         _LOGGER.info("converting %s with OpenVINO %s", model, openvino.__version__)
         try:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from graphopt.core.artefacts import Artefact
@@ -163,6 +164,41 @@ def test_a_baked_in_batch_is_named(tmp_path: Path) -> None:
             tmp_path / "out", tmp_path / "baked.onnx", CompileOptions(target="onnxruntime", batches=(2,))
         )
     assert names(tmp_path) == ["baked.onnx"]
+
+
+def test_calls_get_their_shapes_written_down_in_the_copy_for_atc(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 11, "npu" : 1]>
+    g (float[1,9,1,4] boxes, float[1,9,2] scores) => (float[1,5,4] dets) {
+        found, kept, labels, count = npu.BatchMultiClassNMS <iou_threshold = 0.5, score_threshold = 0.1,
+            max_size_per_class = 5, max_total_size = 5> (boxes, scores)
+        dets = Relu (found)
+    }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    request = CompileOptions(target="atc", soc="310P3", script_only=True)
+    compile_into(tmp_path / "out", tmp_path / "m.onnx", request)
+    proto = onnx.load(tmp_path / "out" / "m_bs1.atc.onnx")
+    sizes = {
+        info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim]
+        for info in proto.graph.value_info
+    }
+    assert sizes == {"found": [1, 5, 4], "kept": [1, 5], "labels": [1, 5], "count": [1]}
+
+
+def test_what_only_an_exporter_knows_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 11]>
+    g (float[1,4,6,7] x, float[1,18,6,7] o, float[8,4,3,3] w) => (float[1,8,6,7] y) {
+        y = MMCVDeformConv2d <stride = [1,1], padding = [1,1], dilation = [1,1], groups = 1,
+            deform_groups = 1> (x, o, w)
+    }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    request = CompileOptions(target="atc", soc="310P3", script_only=True)
+    for refused in (
+        lambda: compile_into(tmp_path / "out", tmp_path / "m.onnx", request),
+        lambda: plan_for(tmp_path / "m.onnx", request),
+    ):
+        with pytest.raises(UsageError, match=r"1 MMCVDeformConv2d.*rewrite first: graphopt"):
+            refused()
+    assert names(tmp_path) == ["m.onnx"]
 
 
 def test_the_published_call_is_the_default_and_options_win(small: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from graphopt.core.errors import DatasetError, OutputError, ToolFailure, UsageError
@@ -150,3 +151,44 @@ def test_prepared_inputs_are_those_the_model_takes(small: Any, finished: Path, t
     assert (done.samples, done.shape, seen[-1]) == (3, (3, 32, 16), (3, 3))
     assert (tmp_path / "in/small.info").read_text().splitlines()[1] == "1 ./input_bin/00002.bin 16 32"
     assert {path.stat().st_size for path in done.inputs.iterdir()} == {3 * 32 * 16 * 4}
+
+
+@pytest.mark.usefixtures("no_atc")
+def test_a_model_with_calls_brings_atcs_copy_and_one_that_any_onnxruntime_runs(
+    small: Any, tmp_path: Path
+) -> None:
+    model = small.write_onnx(tmp_path / "raw.onnx")
+    proto = onnx.load(model)
+    (conv,) = [node for node in proto.graph.node if node.op_type == "Conv"]
+    index = list(proto.graph.node).index(conv)
+    shifts = np.random.default_rng(2).uniform(-1, 1, (1, 27, small.HEIGHT // 2, small.WIDTH // 2))
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(shifts.astype(np.float32), "shifts"))
+    call = onnx.helper.make_node(
+        "DeformableConv2D",
+        [*conv.input, "shifts"],
+        conv.output,
+        conv.name,
+        domain="npu",
+        strides=[2, 2],
+        pads=[1, 1],
+        dilations=[1, 1],
+        groups=1,
+        deformable_groups=1,
+        modulated=1,
+        data_format="NCHW",
+    )
+    del proto.graph.node[index]
+    proto.graph.node.insert(index, call)
+    proto.opset_import.append(onnx.helper.make_opsetid("npu", 1))
+    onnx.save(proto, model)
+    bundle = make_bundle(str(model), tmp_path / "box", recipe_name="small").folder
+    assert {"small_bs1.atc.onnx", "small_bs1.atc.sh", "small_bs1.standard.onnx"} <= set(names(bundle))
+    assert "--model=small_bs1.atc.onnx" in (bundle / "small_bs1.atc.sh").read_text()
+    assert "DeformableConv2D" in {
+        node.op_type for node in onnx.load(bundle / "small_bs1.atc.onnx").graph.node
+    }
+    standard = onnx.load(bundle / "small_bs1.standard.onnx")
+    assert not standard.functions
+    assert {node.domain for node in standard.graph.node} == {""}
+    done = start(bundle, "--check")
+    assert done.returncode == 0, done.stderr

@@ -2,20 +2,25 @@
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import onnx_ir as ir
 
 from graphopt.compile.target import Plan, Target, find_target
 from graphopt.core.artefacts import Artefact
 from graphopt.core.errors import MissingBackendError, ToolFailure, UsageError
 from graphopt.core.files import atomic_folder, output_errors
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
+from graphopt.core.operators import at_home
 from graphopt.core.roles import Roles
 from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.batches import BatchCopies
 from graphopt.recipes.catalogue import find_recipe
+from graphopt.recipes.mending import mends
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.roles import roles_by_tensor, with_roles
 from graphopt.surgery import Verify
@@ -84,7 +89,9 @@ def make_target(request: CompileOptions, recipe: Recipe | None) -> Target:
         from graphopt.compile.targets.atc import AtcTarget
 
         options = {**(recipe.atc if recipe else {}), **request.options}
-        return AtcTarget(soc=request.soc, options=options, script_only=request.script_only)
+        return AtcTarget(
+            soc=request.soc, options=options, script_only=request.script_only, record_types=_record_types
+        )
     if request.script_only or request.soc:
         word = "--script-only" if request.script_only else "--soc"
         raise UsageError(f"{word} is for --target atc; {request.target} has no use for it")
@@ -98,6 +105,32 @@ def in_order(outputs: Sequence[TensorSpec], recipe: Recipe | None) -> tuple[Tens
     wanted = [spec.name for spec in recipe.outputs] if recipe else []
     by_name = {spec.name: spec for spec in outputs}
     return tuple(by_name[name] for name in wanted) if set(wanted) == set(by_name) else tuple(outputs)
+
+
+def _refuse_exporters_operators(model: Path, target: str) -> None:
+    """Refuse for ATC what only an exporter knows, before copies are made; with the passes that mend it."""
+    if target != "atc":
+        return
+    found = ((node, at_home(node)) for node in load_model(model).graph.all_nodes())
+    left = Counter(
+        node.op_type for node, operator in found if operator is not None and not operator.is_target
+    )
+    if not left:
+        return
+    words = " and ".join(f"{count} {name}" for name, count in left.items())
+    passes = ",".join(mends(left))
+    advice = f"graphopt apply {model} --passes {passes}" if passes else f"graphopt support {model}"
+    raise UsageError(
+        f"{model} holds {words}, which exporters write and ATC does not know; rewrite first: {advice}"
+    )
+
+
+def _record_types(model: ir.Model, values: Sequence[ir.Value]) -> None:
+    from graphopt.surgery.shapes.shape_inference import infer_types, record_types
+
+    if values:
+        found = infer_types(model)
+        record_types({value: found[value] for value in values if value in found})
 
 
 def compile_model(
@@ -125,6 +158,7 @@ def compile_model(
         GraphoptError: as ``Target.compile``; a missing ``atc`` is in ``Compiled.missing`` instead,
             as its script has been written.
     """
+    _refuse_exporters_operators(model, request.target)
     request = _with_order(model, request, recipe)
     target = make_target(request, recipe)
     name = recipe.name if recipe else ""
@@ -271,6 +305,7 @@ def plan_for(model: Path, request: CompileOptions, *, recipe_name: str = "") -> 
         GraphoptError: the target would refuse.
     """
     recipe = _recipe_of(model, recipe_name)
+    _refuse_exporters_operators(model, request.target)
     request = _with_order(model, request, recipe)
     target = make_target(request, recipe)
     stem = _stem(model, recipe)

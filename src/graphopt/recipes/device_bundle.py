@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graphopt.compile.atc.device_copy import SUFFIX
+from graphopt.compile.standard_copy import needs_inlining, write_standard_copy
 from graphopt.core.artefacts import sidecar_path
 from graphopt.core.comparison import Tolerance
 from graphopt.core.errors import UsageError
@@ -33,6 +35,10 @@ _HALF = Tolerance(
 
 _HALF_AGREEMENT = 0.99
 """Of a mask's pixels: single logits near zero may leave the bound without moving a border."""
+
+
+STANDARD = ".standard.onnx"
+"""End of the name of a model whose target operators are written out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,15 +138,19 @@ def make_bundle(
             force=True,
             log_folder=folder.parent,
         )
-        onnx = scratch / f"{stem}.onnx"
+        source = scratch / f"{stem}.onnx"
+        onnx = _standard(source)
         om = compiled.artefacts[0].path if compiled.artefacts else None
         prepared = None
         if data is not None:
             prepared = prepare_inputs(recipe, data, scratch / "inputs", limit=limit, on_progress=on_progress)
         commands = _commands(stem, built=om is not None, prepared=prepared is not None)
         write_text(scratch / "README.txt", _readme(recipe, commands))
-        model = load_model(onnx)
-        extras = [scratch / "README.txt", scratch / f"{stem}.atc.sh", sidecar_path(onnx)]
+        model = load_model(source)
+        for_atc = scratch / f"{stem}{SUFFIX}"
+        extras = [scratch / "README.txt", scratch / f"{stem}.atc.sh"]
+        extras += [sidecar_path(source)] if onnx == source else []
+        extras += [path for path in (for_atc, for_atc.with_name(f"{for_atc.name}.data")) if path.is_file()]
         write_bundle(
             folder,
             name=recipe.name,
@@ -152,7 +162,7 @@ def make_bundle(
             ),
             inputs=input_specs(model),
             outputs=with_roles(
-                output_specs(model), {spec.name: spec.role for spec in known_outputs(onnx, recipe)}
+                output_specs(model), {spec.name: spec.role for spec in known_outputs(source, recipe)}
             ),
             batch=batch,
             golden=_golden(stage.path, run),
@@ -163,6 +173,15 @@ def make_bundle(
         )
     files = tuple(sorted(entry.name for entry in folder.iterdir()))
     return DeviceBundle(folder=folder, files=files, commands=commands)
+
+
+def _standard(model: Path) -> Path:
+    """Return the model in standard operators only: the box's onnxruntime may be too old for functions."""
+    if not needs_inlining(load_model(model)):
+        return model
+    inlined = model.with_name(f"{model.stem}{STANDARD}")
+    write_standard_copy(model, inlined)
+    return inlined
 
 
 def _scratch_beside(folder: Path) -> "tempfile.TemporaryDirectory[str]":

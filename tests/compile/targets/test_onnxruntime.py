@@ -29,6 +29,26 @@ def test_result_computes_the_same(model_file: ModelFile, level: str, tmp_path: P
     assert model.read_bytes() == content
 
 
+def test_calls_of_target_operators_are_written_out(model_file: ModelFile, tmp_path: Path) -> None:
+    model = model_file("""<ir_version: 8, opset_import: ["" : 11, "npu" : 1]>
+        g (float[1,9,1,4] boxes, float[1,9,2] scores) => (float[1,5,4] dets) {
+            dets, kept, labels, count = npu.BatchMultiClassNMS <iou_threshold = 0.5, score_threshold = 0.1,
+                max_size_per_class = 5, max_total_size = 5> (boxes, scores)
+        }""")
+    artefact = OnnxRuntimeTarget(level="basic").compile(model, tmp_path / "out.onnx", force=False)
+    proto = onnx.load(artefact.path)
+    assert not proto.functions
+    assert {node.domain for node in proto.graph.node} == {""}
+    rng = np.random.default_rng(3)
+    corners = rng.uniform(0, 50, (1, 9, 1, 2))
+    feeds = {
+        "boxes": np.concatenate([corners, corners + 20], axis=-1).astype(np.float32),
+        "scores": rng.uniform(0, 1, (1, 9, 2)).astype(np.float32),
+    }
+    with OnnxRuntimeSession(model) as before, OnnxRuntimeSession(artefact.path) as after:
+        np.testing.assert_array_equal(after.run(feeds)["dets"], before.run(feeds)["dets"])
+
+
 def test_constants_are_folded_offline(model_file: ModelFile, tmp_path: Path) -> None:
     model = model_file("""
         <ir_version: 8, opset_import: ["" : 11]>

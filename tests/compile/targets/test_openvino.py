@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from graphopt.compile.targets.openvino import OpenVinoTarget
@@ -85,6 +86,29 @@ def test_functions_are_inlined(model_file: ModelFile, tmp_path: Path) -> None:
     assert "inline" in plan.steps[0]
     artefact = OpenVinoTarget().compile(model, tmp_path / "tiny.xml", force=False)
     np.testing.assert_allclose(run(artefact.path)["logits"], IMAGE * 2, rtol=1e-6)
+
+
+def test_calls_of_target_operators_are_written_out(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 11, "npu" : 1]>
+    g (float[1,8,6,7] image, float[1,27,6,7] moves) => (float[1,4,6,7] logits)
+    <float[4,8,3,3] w = {WEIGHTS}> {
+        logits = npu.DeformableConv2D <strides = [1,1], pads = [1,1], dilations = [1,1], groups = 1,
+            deformable_groups = 1, data_format = "NCHW", modulated = 1> (image, w, moves)
+    }"""
+    rng = np.random.default_rng(5)
+    weights = ",".join(f"{item:.3f}" for item in rng.standard_normal(4 * 8 * 9))
+    onnx.save(onnx.parser.parse_model(text.replace("WEIGHTS", weights)), tmp_path / "m.onnx")
+    assert "npu::DeformableConv2D" in OpenVinoTarget().plan(tmp_path / "m.onnx", tmp_path / "m.xml").steps[0]
+    artefact = OpenVinoTarget().compile(tmp_path / "m.onnx", tmp_path / "m.xml", force=False)
+    feeds = {
+        "image": rng.standard_normal((1, 8, 6, 7)).astype(np.float32),
+        "moves": rng.uniform(-2, 2, (1, 27, 6, 7)).astype(np.float32),
+    }
+    openvino: Any = load_openvino(purpose="these tests")
+    compiled = openvino.Core().compile_model(str(artefact.path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    with OnnxRuntimeSession(tmp_path / "m.onnx") as session:
+        expected: Any = session.run(feeds)["logits"]
+    np.testing.assert_allclose(compiled(feeds)[compiled.output(0)], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_hash_of_the_description_follows_the_weights(
