@@ -9,9 +9,9 @@ import onnx_ir as ir
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import constant_tensor, is_op, label, nodes_of
 from graphopt.surgery.semantics.affine_layers import (
-    LAYERS,
     AffineSite,
     channels_of,
+    is_layer,
     why_not_folded,
     why_not_these_numbers,
 )
@@ -72,6 +72,6 @@ def _operands(node: ir.Node) -> tuple[ir.Node | None, ir.Value | None]:
     for index in (0, 1):
         value, other = node.inputs[index], node.inputs[1 - index]
         layer = value.producer() if value is not None else None
-        if layer is not None and is_op(layer, *LAYERS) and constant_tensor(other) is not None:
+        if layer is not None and is_layer(layer) and constant_tensor(other) is not None:
             return layer, other
     return None, None

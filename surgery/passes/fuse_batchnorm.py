@@ -9,14 +9,13 @@ import onnx_ir as ir
 
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import (
-    is_op,
     label,
     nodes_of,
 )
 from graphopt.surgery.semantics.affine_layers import (
-    LAYERS,
     AffineSite,
     Floats,
+    is_layer,
     why_not_folded,
     why_not_these_numbers,
 )
@@ -30,7 +29,7 @@ class FuseBatchnorm(GraphPass):
     Why: at inference it is a fixed scale and shift per channel; as a node of its own it reads and
     writes the whole tensor once more, and in half precision rounds once more.
     Before: ``x -> Conv(w, b) -> BatchNormalization(scale, bias, mean, var)``.
-    After: ``x -> Conv(w', b')``; also for ``ConvTranspose`` and ``Gemm``.
+    After: ``x -> Conv(w', b')``; also for ``ConvTranspose``, ``Gemm`` and ``DeformableConv2D``.
     Seen in: deepmar_bs1, skip_decoder.
     """
 
@@ -40,8 +39,10 @@ class FuseBatchnorm(GraphPass):
         """Yield every ``BatchNormalization``; see ``GraphPass.sites``."""
         for node in nodes_of(model, "BatchNormalization"):
             layer = node.inputs[0].producer() if node.inputs[0] is not None else None
-            if layer is None or not is_op(layer, *LAYERS):
-                yield Declined(node=node, why="it does not follow a Conv, ConvTranspose or Gemm")
+            if layer is None or not is_layer(layer):
+                yield Declined(
+                    node=node, why="it does not follow a Conv, ConvTranspose, Gemm or DeformableConv2D"
+                )
                 continue
             reason = why_not_affine(model, node) or why_not_folded(layer, node)
             if reason is not None:

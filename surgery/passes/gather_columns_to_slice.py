@@ -19,6 +19,7 @@ from graphopt.surgery.graph_queries import (
     opset_of,
 )
 from graphopt.surgery.semantics.slicing import FAR, Cut, write_slice
+from graphopt.surgery.shapes.known_types import KnownTypes
 from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _FIRST_WITH_NEGATIVE_AXES = 11
@@ -27,11 +28,12 @@ _FIRST_WITH_STEPS = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Columns(Site):
-    """What a Gather takes along ``axis``, which goes when ``is_single``."""
+    """What a Gather takes along ``axis``, which goes when ``is_single``; all of it when ``is_whole``."""
 
     axis: int
     cut: Cut
     is_single: bool
+    is_whole: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,8 @@ class GatherColumnsToSlice(GraphPass):
     Why: a Gather loads each element through an index, often on the host; a Slice is a strided copy,
     and compilers see through it.
     Before: ``x[N,T,C] -> Gather(axis 1, index 0)``, ``Gather(axis 1, [2,3,4])``.
-    After: ``x -> Slice(axis 1, 0:1) -> Squeeze(1)``, ``Slice(axis 1, 2:5)``.
+    After: ``x -> Slice(axis 1, 0:1) -> Squeeze(1)``, ``Slice(axis 1, 2:5)``; only the Squeeze where the
+    axis has one element, as a batch of one.
     Seen in: box_decoder, fcos, vit_block.
     Known as: gather-to-slice (7).
     """
@@ -50,6 +53,7 @@ class GatherColumnsToSlice(GraphPass):
 
     def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
         """Yield every Gather whose indices are constant; see ``GraphPass.sites``."""
+        types = KnownTypes(model)
         for node in nodes_of(model, "Gather"):
             indices = constant_of(input_of(node, 1))
             if indices is None or indices.ndim > 1 or constant_tensor(input_of(node, 0)) is not None:
@@ -60,8 +64,12 @@ class GatherColumnsToSlice(GraphPass):
                 yield Declined(node=node, why=cut)
                 continue
             axis, single = node.attributes.get_int("axis", 0), indices.ndim == 0
+            shape = types.of(input_of(node, 0)).shape
+            whole = single and shape is not None and shape[axis] == 1
             what = f"indices {indices.tolist()} of axis {axis} are {cut.start}:{cut.end}:{cut.step}"
-            yield _Columns(node=node, what=what, axis=axis, cut=cut, is_single=single)
+            if whole:
+                what = f"axis {axis} has one element and goes"
+            yield _Columns(node=node, what=what, axis=axis, cut=cut, is_single=single, is_whole=whole)
 
     def rewrite(self, model: ir.Model, site: Site) -> None:
         """Write the Slice, and the Squeeze for a single index."""
@@ -69,7 +77,7 @@ class GatherColumnsToSlice(GraphPass):
         if not isinstance(site, _Columns) or source is None:
             return
         builder = VersionedBuilder(model, site.node)
-        taken = write_slice(builder, source, {site.axis: site.cut})
+        taken = source if site.is_whole else write_slice(builder, source, {site.axis: site.cut})
         builder.replace(builder.squeeze(taken, [site.axis]) if site.is_single else taken)
 
 

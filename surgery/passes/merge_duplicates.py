@@ -17,6 +17,7 @@ from graphopt.surgery.graph_queries import (
     root_graphs,
     subgraphs_of,
 )
+from graphopt.surgery.shapes.shape_inference import SMALL_BYTES
 from graphopt.surgery.values.tensor_content import equal_tensors, tensor_key
 
 _RANDOM = frozenset(
@@ -87,12 +88,16 @@ def _equal_initializers(model: ir.Model, numbering: "_Numbering") -> Iterator[Si
         for value in group:
             first.setdefault(value.graph, value)
         for value in group:
-            # An initializer of a branch is seen there only: the one that stays is the main graph's.
-            kept = first.get(model.graph, first[value.graph])
+            # An initializer of a branch is seen there only: the one that stays is the main graph's. But
+            # ONNX's inference looks into no outer graph for sizes, and takes an empty one for something else.
+            outer = first.get(model.graph, first[value.graph])
+            small = value.const_value is not None and value.const_value.nbytes <= SMALL_BYTES
+            kept = first[value.graph] if small else outer
             user = next((reader for reader, _ in value.uses()), None)
+            if value is not outer:
+                numbering.same[value] = outer
             if value is kept or value.is_graph_output() or user is None:
                 continue
-            numbering.same[value] = kept
             what = f"{value.name} holds the same as {kept.name}"
             yield _EqualConstant(node=user, what=what, value=value, kept=kept)
 

@@ -13,6 +13,7 @@ from graphopt.surgery.graph_edits import add_constant, remove_unread
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import constant_of, has_attribute_references, input_of, nodes_of
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
+from graphopt.surgery.values.integer_ranges import IntegerRanges
 
 _ALONG_AXIS = ("Gather", "GatherElements", "Scatter", "ScatterElements")
 _BY_COORDINATES = ("GatherND", "ScatterND")
@@ -40,14 +41,19 @@ class NegativeGatherIndex(GraphPass):
 
     def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
         """Yield every gather and scatter with a negative index; see ``GraphPass.sites``."""
-        found = []
+        found, computed = [], []
         for node in nodes_of(model, *_ALONG_AXIS, *_BY_COORDINATES):
             indices = constant_of(input_of(node, 1))
             if indices is None:
-                yield Declined(node=node, why="its indices are computed at run time")
+                computed.append(node)
             elif indices.size and int(indices.min()) < 0:
                 found.append((node, indices))
-        types = infer_types(model) if found else {}
+        types = infer_types(model) if found or computed else {}
+        ranges = IntegerRanges(model, types) if computed else None
+        for node in computed:
+            bounds = ranges.of(input_of(node, 1)) if ranges is not None else None
+            if bounds is None or bounds[0] < 0:
+                yield Declined(node=node, why="its indices are computed at run time and may be negative")
         for node, indices in found:
             sizes = _sizes(node, indices, types)
             if isinstance(sizes, str):

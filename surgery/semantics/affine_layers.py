@@ -22,7 +22,9 @@ from graphopt.surgery.values.derived_tensors import derive, sizes_of
 
 Floats = NDArray[np.float64]
 
-LAYERS = ("Conv", "ConvTranspose", "Gemm")
+_LAYERS = ("Conv", "ConvTranspose", "Gemm")
+_DEFORMABLE = ("npu", "DeformableConv2D")
+"""Ascend's operator: linear in its weight [out, ...] too, the bias behind the offsets."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +32,7 @@ class AffineSite(Site):
     """A layer, and the affine map ``y * factor + shift`` per channel that ``node`` applies behind it.
 
     Attributes:
-        layer: ``Conv``, ``ConvTranspose`` or ``Gemm`` that ``why_not_folded`` lets pass.
+        layer: that ``is_layer`` and ``why_not_folded`` let pass.
         factor: [channels].
         shift: [channels].
     """
@@ -53,13 +55,18 @@ class AffineSite(Site):
         remove_unread(model, replaced)
 
 
+def is_layer(node: ir.Node) -> bool:
+    """Whether a node is linear in a weight and adds a bias per channel."""
+    return is_op(node, *_LAYERS) or _is_deformable(node)
+
+
 def why_not_folded(layer: ir.Node, node: ir.Node) -> str | None:
     """Return why the affine map that ``node`` applies cannot go into ``layer`` (a clause), or None."""
     if has_attribute_references(node) or has_attribute_references(layer):
         return "an attribute comes from the caller of its function"
     if constant_tensor(layer.inputs[1]) is None:
         return f"the weight of {label(layer)} is computed at run time"
-    if input_of(layer, 2) is not None and constant_tensor(input_of(layer, 2)) is None:
+    if bias_of(layer) is not None and constant_tensor(bias_of(layer)) is None:
         return f"the bias of {label(layer)} is computed at run time"
     if layer.graph is not node.graph:
         return f"{label(layer)} is in another graph"
@@ -68,7 +75,7 @@ def why_not_folded(layer: ir.Node, node: ir.Node) -> str | None:
 
 def why_not_these_numbers(layer: ir.Node, factor: Floats, shift: Floats) -> str | None:
     """Return why these numbers, one per channel, do not fit the layer (a clause), or None."""
-    weight, bias = constant_tensor(layer.inputs[1]), constant_tensor(input_of(layer, 2))
+    weight, bias = constant_tensor(layer.inputs[1]), constant_tensor(bias_of(layer))
     if weight is None:
         return "its weight is computed at run time"
     if channels_of(layer, weight) != len(factor):
@@ -87,38 +94,48 @@ def _fold_into(model: ir.Model, layer: ir.Node, factor: Floats, shift: Floats, s
 
     Args:
         model: holds ``layer``.
-        layer: ``Conv``, ``ConvTranspose`` or ``Gemm`` that ``why_not_folded`` lets pass.
+        layer: that ``is_layer`` and ``why_not_folded`` let pass.
         factor: [channels].
         shift: [channels].
         stem: start of the new names.
     """
-    weight, bias = constant_tensor(layer.inputs[1]), constant_of(input_of(layer, 2))
+    weight, bias = constant_tensor(layer.inputs[1]), constant_of(bias_of(layer))
     if weight is None:
         raise ValueError(f"the weight of {label(layer)} is computed at run time")
-    replaced = [value for value in layer.inputs[1:3] if value is not None]
+    replaced = [value for value in (layer.inputs[1], bias_of(layer)) if value is not None]
     beta = layer.attributes.get_float("beta", 1.0) if is_op(layer, "Gemm") else 1.0
     start = np.zeros(len(factor)) if bias is None else beta * bias.astype(np.float64).reshape(-1)
     new_bias = (start * factor + shift).astype(weight.dtype.numpy())
-    inputs = [
-        layer.inputs[0],
-        add_constant(model, layer, _scaled(layer, weight, factor), f"{stem}.weight"),
-        add_constant(model, layer, new_bias, f"{stem}.bias"),
-    ]
-    layer.resize_inputs(3)
-    for index, value in enumerate(inputs):
-        layer.replace_input_with(index, value)
+    place = _bias_place(layer)
+    layer.resize_inputs(max(place + 1, len(layer.inputs)))
+    scaled = add_constant(model, layer, _scaled(layer, weight, factor), f"{stem}.weight")
+    layer.replace_input_with(1, scaled)
+    layer.replace_input_with(place, add_constant(model, layer, new_bias, f"{stem}.bias"))
     layer.attributes.pop("beta", None)
     return replaced
+
+
+def bias_of(layer: ir.Node) -> ir.Value | None:
+    """Return the bias of a layer, None when it has none."""
+    return input_of(layer, _bias_place(layer))
 
 
 def channels_of(layer: ir.Node, weight: ir.TensorProtocol) -> int:
     """Return how many channels a layer makes."""
     sizes = sizes_of(weight)
-    if is_op(layer, "Conv"):
+    if is_op(layer, "Conv") or _is_deformable(layer):
         return sizes[0]
     if is_op(layer, "ConvTranspose"):
         return sizes[1] * attribute_int(layer, "group", 1)
     return sizes[0] if attribute_int(layer, "transB", 0) else sizes[1]
+
+
+def _is_deformable(node: ir.Node) -> bool:
+    return (node.domain, node.op_type) == _DEFORMABLE
+
+
+def _bias_place(layer: ir.Node) -> int:
+    return 3 if _is_deformable(layer) else 2
 
 
 def _is_per_channel(bias: ir.TensorProtocol, channels: int) -> bool:
@@ -142,7 +159,7 @@ def _scaled(layer: ir.Node, weight: ir.TensorProtocol, factor: Floats) -> ir.Laz
 def _rows(layer: ir.Node, weight: ir.TensorProtocol, factor: Floats) -> Floats:
     """Return the factors in a shape that broadcasts over the weight."""
     sizes = sizes_of(weight)
-    if is_op(layer, "Conv"):
+    if is_op(layer, "Conv") or _is_deformable(layer):
         return factor.reshape(-1, *[1] * (len(sizes) - 1))
     if is_op(layer, "ConvTranspose"):  # [in, out / group, ...]: each group of inputs has its own outputs
         group = attribute_int(layer, "group", 1)

@@ -69,7 +69,7 @@ def build(text: str, weights: tuple[str, ...] = ()) -> ir.Model:
 
 def run(model: ir.Model, feeds: dict[str, Array] | None = None, seed: int = 3) -> dict[str, Array]:
     """Run a model in onnxruntime, optimisation off, on the given or on seeded inputs."""
-    with attached(model):
+    with attached(model):  # calls of target operators run by their bodies
         proto = to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
     with OnnxRuntimeSession(proto.SerializeToString(), threads=1) as session:

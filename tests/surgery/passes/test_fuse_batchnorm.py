@@ -42,6 +42,18 @@ def test_conv_without_bias_and_with_groups(rewrite: Rewrite) -> None:
     result.assert_same(rtol=1e-6)
 
 
+@pytest.mark.parametrize("bias", ["", "float[4] b"])
+def test_a_deformable_convolution_has_its_bias_behind_the_offsets(rewrite: Rewrite, bias: str) -> None:
+    call = f"""c = npu.DeformableConv2D <strides = [1,1], pads = [1,1,1,1], dilations = [1,1],
+        groups = 2, deformable_groups = 1> (x, w, o{", b" if bias else ""})
+        y = BatchNormalization (c, scale, shift, mean, var)"""
+    inputs = f"float[2,27,5,7] o, float[4,3,3,3] w{', ' + bias if bias else ''}"
+    model = text(call, inputs).replace('["" : 13]', '["" : 13, "npu" : 1]')
+    result = rewrite(model, FuseBatchnorm(), (*NORM, "w", "b"))
+    assert result.ops == ["DeformableConv2D"]
+    result.assert_same(rtol=1e-6)
+
+
 @pytest.mark.parametrize(("group", "shape"), [(1, "6,4,3,3"), (2, "6,2,3,3")])
 def test_transposed_conv_scales_the_outputs_of_each_group(rewrite: Rewrite, group: int, shape: str) -> None:
     body = (
@@ -97,7 +109,11 @@ def test_one_weight_under_two_norms_is_fused_twice_under_fresh_names(rewrite: Re
 @pytest.mark.parametrize(
     ("body", "constant", "reason"),
     [
-        ("y = BatchNormalization (v, scale, shift, mean, var)", (), "does not follow a Conv"),
+        (
+            "y = BatchNormalization (v, scale, shift, mean, var)",
+            (),
+            "it does not follow a Conv, ConvTranspose, Gemm or",
+        ),
         (
             "c = Conv (x, w) n = BatchNormalization (c, scale, shift, mean, var) y = Add (n, c)",
             ("w",),

@@ -28,6 +28,15 @@ def test_one_index_becomes_slice_and_squeeze(rewrite: Rewrite, value: str, axis:
     result.assert_same()
 
 
+@pytest.mark.parametrize("value", ["0", "-1"])
+def test_an_axis_of_one_element_is_squeezed(rewrite: Rewrite, value: str) -> None:
+    text = graph(f"int64 i = {{{value}}}", 0, rank="a,b").replace("float[2,7,5] x", "float[1,7,5] x")
+    result = rewrite(text, GatherColumnsToSlice())
+    assert result.applied == ("axis 0 has one element and goes",)
+    assert result.ops == ["Relu", "Squeeze"]
+    result.assert_same()
+
+
 @pytest.mark.parametrize(
     ("values", "count"), [("3", 1), ("2,3,4", 3), ("1,3,5", 3), ("-3,-2,-1", 3), ("-1", 1)]
 )

@@ -10,6 +10,7 @@ import pytest
 from graphopt.core.file_tensors import FileTensor
 from graphopt.core.onnx_files import load_model
 from graphopt.surgery.engine.running import run_pass
+from graphopt.surgery.passes import merge_duplicates
 from graphopt.surgery.passes.merge_duplicates import MergeDuplicates
 from graphopt.surgery.values.tensor_content import equal_tensors, tensor_key
 
@@ -97,7 +98,31 @@ def test_a_branch_reads_what_the_outer_graph_has_but_not_the_other_way_round(rew
         "Add", "Exp", "Exp", "If", "Mul", "Mul", "Sin", "Sin", "Sin", "Sub",
     ]  # fmt: skip
     assert result.declined == ("q is an output of its subgraph",)
+    assert [len(graph.initializers) for graph in result.model.graph.subgraphs()] == [1, 0]
+    result.assert_same()
+
+
+def test_large_constants_of_a_branch_are_the_outer_ones(
+    rewrite: Rewrite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge_duplicates, "SMALL_BYTES", 11)
+    result = rewrite(NESTED, MergeDuplicates())
     assert [len(graph.initializers) for graph in result.model.graph.subgraphs()] == [0, 0]
+    result.assert_same()
+
+
+def test_sizes_of_a_branch_stay_where_inference_sees_them(rewrite: Rewrite) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 11]>
+        g (bool flag, float[1,2,3,4] x) => (float[a,b,c,d] y, float[e,f] z) <float[0] n = {},
+        int64[2] r = {6,4}> {
+        y = If (flag) <
+            then_branch = t () => (float[1,2,6,8] p) <float[0] o = {}, int64[4] s = {1,2,6,8}> {
+                p = Resize (x, o, o, s) },
+            else_branch = e () => (float[1,2,6,8] q) <float[0] m = {}, int64[4] k = {1,2,6,8}> {
+                q = Resize <mode = "linear"> (x, m, m, k) }
+        > z = Reshape (x, r) w = Pow (n, n) }"""
+    result = rewrite(text, MergeDuplicates())
+    assert not result.applied
     result.assert_same()
 
 

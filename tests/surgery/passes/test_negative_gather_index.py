@@ -57,14 +57,22 @@ def test_negative_indices_count_from_the_front(
          "the size of axis 1 of [2, n, 5] is unknown"),
         ("int64[1] i = {-9}", "y = Gather <axis = 1> (v, i)", "2,7,5",
          "an index lies in front of the tensor"),
-        ("int64[1] j = {1}", "i = Neg (j) k = ArgMax <axis = 1, keepdims = 0> (v) y = Gather (v, k)", "2,7,5",
-         "its indices are computed at run time"),
+        ("int64[1] j = {1}", "c = Cast <to = 7> (v) k = Add (c, j) y = Gather (v, k)", "2,7,5",
+         "its indices are computed at run time and may be negative"),
     ],
 )  # fmt: skip
 def test_reasons_to_decline(rewrite: Rewrite, constants: str, body: str, shape: str, why: str) -> None:
     result = rewrite(graph(constants, body, shape), NegativeGatherIndex(), compare=False)
     assert not result.applied
     assert result.declined == (why,)
+
+
+def test_positions_are_never_negative(rewrite: Rewrite) -> None:
+    body = "k = ArgMax <axis = 1, keepdims = 0> (v) y = Gather <axis = 1> (v, k)"
+    text = graph("int64[1] j = {1}", body).replace("[a,b,c] y", "[a,b,c,d] y")
+    result = rewrite(text, NegativeGatherIndex())
+    assert not result.applied
+    assert not result.declined
 
 
 def test_only_the_size_that_is_needed_must_be_known(rewrite: Rewrite) -> None:
