@@ -26,11 +26,7 @@ class ShapeAnalysis:
 
 
 def analyse_sizes(
-    model: ir.Model,
-    *,
-    inputs: Mapping[str, tuple[int | str | None, ...]],
-    max_bytes: int = 1 << 20,
-    everywhere: bool = False,
+    model: ir.Model, *, inputs: Mapping[str, tuple[int | str | None, ...]], max_bytes: int = 1 << 20
 ) -> ShapeAnalysis:
     """Infer shapes and compute what depends on them, in turn, until nothing new is learnt.
 
@@ -38,7 +34,6 @@ def analyse_sizes(
         model: is not changed.
         inputs: shapes in place of the declared ones, by input name.
         max_bytes: see ``ConstantFolder``.
-        everywhere: compute also what depends on constants alone.
 
     Returns:
         What is known.
@@ -47,7 +42,7 @@ def analyse_sizes(
         PreconditionError: a node contradicts the shapes of its inputs.
     """
     inference = ShapeInference(model, inputs=inputs)
-    folder = ConstantFolder(model=model, max_bytes=max_bytes, everywhere=everywhere)
+    folder = ConstantFolder(model=model, max_bytes=max_bytes, everywhere=False)
     while True:
         types = inference.run()
         before = set(folder.known)

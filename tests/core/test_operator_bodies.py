@@ -117,6 +117,20 @@ def test_calls_inside_subgraphs_get_bodies(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, np.full((2, 3), 7, dtype=np.float32))
 
 
+def test_calls_inside_of_a_function_find_their_bodies(tmp_path: Path) -> None:
+    nested = """<ir_version: 8, opset_import: ["" : 11, "me" : 1, "npu" : 1]>
+        g (float[2,3] x) => (float[2,3] y) {
+        a, twice = npu.Scale <factor = 3.0> (x)
+        y = me.Twice (twice) }
+        <domain: "me", opset_import: ["" : 11, "npu" : 1]>
+        Twice (v) => (w) { s, w = npu.Scale <factor = 2.0> (v) }"""
+    save_model(_model(nested), tmp_path / "m.onnx", force=False)
+    np.testing.assert_array_equal(_ran(tmp_path / "m.onnx"), np.full((2, 3), 5.0 * 6 * 4))
+    again = load_model(tmp_path / "m.onnx")
+    assert [name[0] for name in again.functions] == ["me"]
+    assert all(not node.overload for node in again.graph)
+
+
 def test_inlined_calls_leave_standard_operators_only() -> None:
     model = _model()
     inline_calls(model)

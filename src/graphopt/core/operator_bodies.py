@@ -110,14 +110,20 @@ def attach_bodies(model: ir.Model) -> None:
 
     The IR version rises to the first with functions. A user's own function of that name is kept.
     """
-    for node, opset in list(_calls(model)):
-        if node.op_identifier() in model.functions:
-            continue
-        function = body_of(node, opset)
+    own, attached_as = set(model.functions), dict[ir.OperatorIdentifier, str]()
+    inner, outer = list(_calls(model, in_functions=True)), list(_calls(model, in_functions=False))
+    for node, opset in (*inner, *outer):
+        function = body_of(node, opset) if node.op_identifier() not in own else None
         if function is None:
             continue
-        node.overload = function.overload
-        model.functions.setdefault(function.identifier(), function)
+        name = function.identifier()
+        if name not in attached_as:
+            # From inside a function onnxruntime finds only functions that are not overloaded.
+            is_first = (name[0], name[1], "") not in model.functions
+            function.overload = "" if inner and is_first else function.overload
+            attached_as[name] = function.overload
+            model.functions[function.identifier()] = function
+        node.overload = attached_as[name]
         model.ir_version = max(model.ir_version, FIRST_WITH_FUNCTIONS)
         import_domain(model, node)
 
@@ -245,8 +251,10 @@ def _roots(model: ir.Model) -> Iterator[tuple[ir.Graph, int]]:
         yield function.graph, function.opset_imports.get("", whole)
 
 
-def _calls(model: ir.Model) -> Iterator[tuple[ir.Node, int]]:
+def _calls(model: ir.Model, *, in_functions: bool | None = None) -> Iterator[tuple[ir.Node, int]]:
     for root, opset in _roots(model):
+        if in_functions is not None and in_functions == (root is model.graph):
+            continue
         for node in root.all_nodes():
             if node.domain and at_home(node) is not None:
                 yield node, opset

@@ -43,7 +43,8 @@ def _shaped_like(node: ir.Node) -> Sequence[onnx.NodeProto] | None:
     return plain_convolution(node, geometry, weight=1)
 
 
-def _check(call: Call) -> Iterator[str]:
+def refusals(call: Call) -> Iterator[str]:
+    """Yield the limits beyond which the target does not compile a call, as clauses."""
     try:
         geometry = ascend_geometry(call.attributes)
     except PreconditionError as error:
@@ -54,8 +55,32 @@ def _check(call: Call) -> Iterator[str]:
     if weight is not None and len(weight) == 4:
         yield from _broken_kernel(geometry, image, weight)
         yield from _broken_offsets(geometry, weight, offsets)
-    if image is not None and len(image) == 4 and isinstance(image[1], int):
-        yield from _broken_channels(geometry, image[1])
+    channels = _channels(call)
+    if channels is None:
+        return
+    for name, count in (("groups", geometry.groups), ("deformable groups", geometry.deformable_groups)):
+        if channels % count:
+            yield f"{channels} channels do not fall into {count} {name}"
+
+
+def slowdowns(call: Call) -> Iterator[str]:
+    """Yield why a call that compiles runs on the AI CPU, as clauses."""
+    groups, channels = call.integer("deformable_groups", 1), _channels(call)
+    if groups != 1:
+        yield f"with {groups} deformable groups it runs on the AI CPU, which is slow"
+    elif channels is not None and channels % _CORE_CHANNELS:
+        yield f"{channels} channels are no multiple of {_CORE_CHANNELS}: it runs on the AI CPU, which is slow"
+
+
+def _check(call: Call) -> Iterator[str]:
+    yield from refusals(call)
+    yield from slowdowns(call)
+
+
+def _channels(call: Call) -> int | None:
+    image = call.sizes(0)
+    count = image[1] if image is not None and len(image) == 4 else None
+    return count if isinstance(count, int) else None
 
 
 def _broken_attributes(call: Call, geometry: Geometry) -> Iterator[str]:
@@ -88,16 +113,6 @@ def _broken_kernel(
     ):
         if isinstance(taps, int) and isinstance(size, int) and size * taps > product:
             yield f"the image is {size} {name}, the target takes {product // taps} with {taps} taps"
-
-
-def _broken_channels(geometry: Geometry, channels: int) -> Iterator[str]:
-    for name, count in (("groups", geometry.groups), ("deformable groups", geometry.deformable_groups)):
-        if channels % count:
-            yield f"{channels} channels do not fall into {count} {name}"
-    if geometry.deformable_groups != 1:
-        yield f"with {geometry.deformable_groups} deformable groups it runs on the AI CPU, which is slow"
-    elif channels % _CORE_CHANNELS:
-        yield f"{channels} channels are no multiple of {_CORE_CHANNELS}: it runs on the AI CPU, which is slow"
 
 
 def _broken_offsets(
