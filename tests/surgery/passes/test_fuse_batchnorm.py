@@ -44,7 +44,7 @@ def test_conv_without_bias_and_with_groups(rewrite: Rewrite) -> None:
 
 @pytest.mark.parametrize("bias", ["", "float[4] b"])
 def test_a_deformable_convolution_has_its_bias_behind_the_offsets(rewrite: Rewrite, bias: str) -> None:
-    call = f"""c = npu.DeformableConv2D <strides = [1,1], pads = [1,1,1,1], dilations = [1,1],
+    call = f"""c = npu.DeformableConv2D <strides = [1,1], pads = [1,1], dilations = [1,1],
         groups = 2, deformable_groups = 1> (x, w, o{", b" if bias else ""})
         y = BatchNormalization (c, scale, shift, mean, var)"""
     inputs = f"float[2,27,5,7] o, float[4,3,3,3] w{', ' + bias if bias else ''}"
