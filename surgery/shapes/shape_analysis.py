@@ -26,7 +26,11 @@ class ShapeAnalysis:
 
 
 def analyse_sizes(
-    model: ir.Model, *, inputs: Mapping[str, tuple[int | str | None, ...]], max_bytes: int = 1 << 20
+    model: ir.Model,
+    *,
+    inputs: Mapping[str, tuple[int | str | None, ...]],
+    max_bytes: int = 1 << 20,
+    everywhere: bool = False,
 ) -> ShapeAnalysis:
     """Infer shapes and compute what depends on them, in turn, until nothing new is learnt.
 
@@ -34,6 +38,7 @@ def analyse_sizes(
         model: is not changed.
         inputs: shapes in place of the declared ones, by input name.
         max_bytes: see ``ConstantFolder``.
+        everywhere: compute also what depends on constants alone.
 
     Returns:
         What is known.
@@ -42,7 +47,7 @@ def analyse_sizes(
         PreconditionError: a node contradicts the shapes of its inputs.
     """
     inference = ShapeInference(model, inputs=inputs)
-    folder = ConstantFolder(model=model, max_bytes=max_bytes, everywhere=False)
+    folder = ConstantFolder(model=model, max_bytes=max_bytes, everywhere=everywhere)
     while True:
         types = inference.run()
         before = set(folder.known)

@@ -5,7 +5,7 @@ import onnx_ir as ir
 from graphopt.surgery.graph_queries import constant_tensor, input_of, is_op, opset_of
 
 _MOVES = ("Cast", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze")
-MAX_STEPS = 64
+MAX_STEPS = 256
 """How many nodes are looked at before giving up."""
 
 _ALWAYS = ("Abs", "Exp", "HardSigmoid", "Relu", "Sigmoid", "Softmax", "Softplus", "Sqrt")
@@ -13,18 +13,22 @@ _IF_ITS_INPUT_IS = (
     "AveragePool",
     "DepthToSpace",
     "Dropout",
+    "Expand",
     "Flatten",
     "Gather",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "Identity",
     "MaxPool",
+    "ReduceMax",
+    "ReduceMin",
     "Reshape",
     "Slice",
     "SpaceToDepth",
     "Split",
     "Squeeze",
     "Tile",
+    "TopK",
     "Transpose",
     "Unsqueeze",
 )
@@ -65,6 +69,16 @@ def _needed(model: ir.Model, node: ir.Node | None) -> list[ir.Value | None] | No
         return [node.inputs[0]]
     if is_op(node, *_IF_ALL_INPUTS_ARE):
         return list(node.inputs)
+    if is_op(node, "Cast"):
+        to = node.attributes.get("to")  # large numbers may wrap in integers
+        is_float = to is not None and not to.is_ref() and ir.DataType(to.as_int()).is_floating_point()
+        return [node.inputs[0]] if is_float else None
+    if is_op(node, "Max"):
+        return [] if any(_is_floor(value) for value in node.inputs) else list(node.inputs)
+    if is_op(node, "Where"):
+        return [] if _is_clipped(node) else list(node.inputs[1:3])
+    if node.domain == "npu" and node.op_type == "BatchMultiClassNMS":
+        return list(node.inputs[:2])  # some of them, or zero
     if is_op(node, "Clip"):
         if opset_of(model, node) < 11:
             low = node.attributes.get("min")
@@ -72,6 +86,19 @@ def _needed(model: ir.Model, node: ir.Node | None) -> list[ir.Value | None] | No
             return [] if enough else None
         return [input_of(node, 1)]
     return None
+
+
+def _is_floor(value: ir.Value | None) -> bool:
+    tensor = constant_tensor(value)
+    return tensor is not None and bool((tensor.numpy() >= 0).all())
+
+
+def _is_clipped(node: ir.Node) -> bool:
+    """Whether a ``Where`` is ``x < floor ? floor : x``, which exporters write for a lower bound."""
+    condition = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if condition is None or not is_op(condition, "Less") or not _is_floor(condition.inputs[1]):
+        return False
+    return _is_floor(node.inputs[1]) and condition.inputs[0] is node.inputs[2]
 
 
 def is_zero(value: ir.Value) -> bool:

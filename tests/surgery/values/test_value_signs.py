@@ -19,6 +19,10 @@ def last(body: str, opset: int = 13) -> tuple[ir.Model, ir.Value]:
         "a = Sigmoid (x) b = Exp (x) c = Mul (a, b) y = Concat <axis = 1> (c, a)",
         "y = Clip (x, zero, six)",
         "r = Abs (x) y = Add (r, six)",
+        "y = Max (x, zero)",
+        "r = Relu (x) y = Cast <to = 11> (r)",
+        "s = Less (x, zero) y = Where (s, zero, x)",
+        "s = Less (x, six) r = Relu (x) y = Where (s, r, six)",
     ],
 )
 def test_proven(body: str) -> None:
@@ -33,6 +37,10 @@ LONG = f"r = Relu (x) {' '.join(LINKS)} y = Identity (r{MAX_STEPS - 1})"
     "body",
     [
         "y = Identity (x)",
+        "r = Relu (x) y = Cast <to = 6> (r)",
+        "r = Relu (x) n = Neg (x) y = Max (n, x)",
+        "s = Less (x, zero) y = Where (s, x, zero)",
+        "s = Less (x, mixed) r = Neg (x) y = Where (s, zero, r)",
         "r = Relu (x) y = Neg (r)",
         "r = Relu (x) y = Add (r, x)",
         "r = Relu (x) y = Mul (r, mixed)",

@@ -1,0 +1,186 @@
+"""The pass ``replace_nms``.
+
+Exporters keep classes apart by moving boxes by ``class * (largest coordinate + 1)``, which rounds them to
+1/128 px at 80 classes of an image of 1216 px. The operator compares the boxes themselves: pairs whose
+overlap is that near to the threshold may be decided otherwise.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import onnx_ir as ir
+
+from graphopt.core.detections import FLOAT16_DETECTIONS, FLOAT32_DETECTIONS, Detections
+from graphopt.core.errors import UsageError
+from graphopt.surgery.detection.facts import Facts
+from graphopt.surgery.detection.naming import NAMES, name_outputs
+from graphopt.surgery.detection.reasons import UnsuitableError
+from graphopt.surgery.detection.rows import RowTracker
+from graphopt.surgery.detection.suppression import Suppression, read_suppression
+from graphopt.surgery.detection.writing import Choices, SuppressionWriter
+from graphopt.surgery.graph_edits import bypass, remove_dead, take_over
+from graphopt.surgery.graph_pass import Declined, Effect, GraphPass, Site
+from graphopt.surgery.graph_queries import nodes_of
+
+MOST_ON_NEW_KERNELS = 1000
+"""The newest kernels document sizes from 1 to this (ops-cv, BatchMultiClassNonMaxSuppression)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Place(Site):
+    """A suppression that the operator can do."""
+
+    found: Suppression
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """What the pass comes to: a model, the suppression behind its outputs, and which ones hold what."""
+
+    model: ir.Model
+    found: Suppression
+    dets: int
+    labels: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaceNms(GraphPass):
+    """Replace a detector's post-processing by one static BatchMultiClassNMS.
+
+    Why: NonZero and NonMaxSuppression make tensors of open sizes, which compilers for devices refuse;
+    the device's own operator does it all and always answers with as many rows.
+    Before: ``scores -> Greater -> NonZero -> Gather -> NonMaxSuppression -> Gather -> Slice``.
+    After: ``boxes[1,N,q,4], scores[1,N,C] -> npu.BatchMultiClassNMS -> dets[M,5], labels[M]``; missing
+    detections are rows of zeros, missing proposals of a second stage are copies of the best one.
+    The operator drops boxes without area, which NonMaxSuppression keeps; nothing else differs.
+    Seen in: fcos, nas_fpn, faster_rcnn_dcn.
+    Known as: nms-to-BatchMultiClassNMS (28), nms -> BatchMultiClassNMS (S2).
+
+    Attributes:
+        boundary: ``fp32``, or ``fp16``: what the operator reads and writes, all that older chips take.
+        max_proposals: at most so many proposals for a second stage; 0 keeps the model's number.
+        max_candidates: look at so many boxes, those of the highest scores; 0 looks at all.
+        max_per_class: keep at most so many of each class; 0 keeps the model's number.
+        per_class_boxes: give each class its own copy of boxes that the classes share.
+        keep_names: do not rename the outputs to ``dets`` and ``labels``.
+    """
+
+    name: ClassVar[str] = "replace_nms"
+    effect: ClassVar[Effect] = Effect.TARGET_ONLY
+
+    boundary: Literal["fp32", "fp16"] = "fp32"
+    max_proposals: int = 0
+    max_candidates: int = 0
+    max_per_class: int = 0
+    per_class_boxes: bool = False
+    keep_names: bool = False
+
+    def __post_init__(self) -> None:
+        for option in ("max_proposals", "max_candidates", "max_per_class"):
+            if getattr(self, option) < 0:
+                raise UsageError(f"replace_nms: {option} is {getattr(self, option)}; give 0 for no limit")
+
+    def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
+        """Yield every NonMaxSuppression; see ``GraphPass.sites``."""
+        facts = Facts(model)
+        rows = RowTracker(model, facts)
+        for nms in list(nodes_of(model, "NonMaxSuppression")):
+            if nms.graph is not model.graph:
+                yield Declined(node=nms, why="it stands in a subgraph or function, whose sizes are not known")
+                continue
+            try:
+                found = self._limited(read_suppression(nms, facts, rows))
+            except UnsuitableError as error:
+                yield Declined(node=nms, why=str(error))
+                continue
+            yield _Place(node=nms, what=_describe(found), found=found)
+
+    def rewrite(self, model: ir.Model, site: Site) -> None:
+        """Write the operator, and let its answer take the place of what was made of the choice."""
+        if not isinstance(site, _Place):
+            return
+        choices = Choices(
+            half=self.boundary == "fp16",
+            per_class_boxes=self.per_class_boxes,
+            max_candidates=self.max_candidates,
+        )
+        answers = SuppressionWriter(model, site.found, choices).write()
+        old = [result.value.producer() for result in answers]
+        for result, value in answers.items():
+            take_over(value, result.value)
+        remove_dead(model, [node for node in old if node is not None])
+        if self.max_proposals:
+            _drop_fixed_counts(model)
+        if not self.keep_names:
+            name_outputs(model, {result.kind: value for result, value in answers.items()})
+
+    def output_names(self, model: ir.Model) -> Mapping[str, str] | None:
+        """Say which outputs will be called ``dets`` and ``labels``; see ``Pass.output_names``."""
+        trial = None if self.keep_names else self._tried(model)
+        if trial is None:
+            return None
+        before = [value.name or "" for value in model.graph.outputs]
+        after = [value.name or "" for value in trial.model.graph.outputs]
+        return None if before == after else dict(zip(after, before, strict=True))
+
+    def detections(self, model: ir.Model) -> Detections | None:
+        """Say which outputs are detections; see ``Pass.detections``."""
+        trial = self._tried(model)
+        if trial is None:
+            return None
+        names = [value.name or "" for value in model.graph.outputs]
+        return Detections(
+            dets=names[trial.dets],
+            labels="" if trial.labels is None else names[trial.labels],
+            limit=trial.found.total,
+            score_threshold=trial.found.above,
+            iou_threshold=trial.found.iou,
+            tolerance=FLOAT16_DETECTIONS if self.boundary == "fp16" else FLOAT32_DETECTIONS,
+        )
+
+    def _tried(self, model: ir.Model) -> "_Trial | None":
+        """Run on a copy, to see which outputs it comes to: a second stage is read once the first is done."""
+        if next(nodes_of(model, "NonMaxSuppression"), None) is None:
+            return None
+        copy, found = model.clone(), None
+        outputs = list(copy.graph.outputs)
+        while places := [place for place in self.sites(copy) if isinstance(place, _Place)]:
+            for place in places:
+                ends = [_place_among(outputs, place.found, kind) for kind in NAMES]
+                if ends[0] is not None:
+                    found = _Trial(model=copy, found=place.found, dets=ends[0], labels=ends[1])
+                self.rewrite(copy, place)
+                outputs = list(copy.graph.outputs)
+        return found
+
+    def _limited(self, found: Suppression) -> Suppression:
+        total = found.total
+        if self.max_proposals and not found.is_final:
+            total = min(total, self.max_proposals)
+        per_class = min(found.per_class, total, self.max_per_class or total)
+        return replace(found, total=total, per_class=per_class)
+
+
+def _place_among(outputs: list[ir.Value], found: Suppression, kind: str) -> int | None:
+    """Return which output holds the results of a kind."""
+    held = [result.value for result in found.results if result.kind == kind]
+    return next((place for place, value in enumerate(outputs) if value in held), None)
+
+
+def _describe(found: Suppression) -> str:
+    chosen = found.candidates
+    text = (
+        f"{chosen.count} boxes of {chosen.classes} classes, score above {found.above:.6g}, overlap up to "
+        f"{found.iou:.6g}, the best {found.total}"
+    )
+    if found.total > MOST_ON_NEW_KERNELS:
+        text += f" (the newest kernels give no more than {MOST_ON_NEW_KERNELS})"
+    return text
+
+
+def _drop_fixed_counts(model: ir.Model) -> None:
+    """Remove splits into one part, which old exporters write with the number of proposals they saw."""
+    for node in list(nodes_of(model, "Split")):
+        if len(node.outputs) == 1:
+            bypass(model, node)

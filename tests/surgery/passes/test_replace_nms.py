@@ -1,0 +1,456 @@
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from graphopt.core.detection_sets import compare_detections
+from graphopt.core.detections import FLOAT16_DETECTIONS, Detections
+from graphopt.core.errors import UsageError
+from graphopt.core.tensors import Array
+from graphopt.surgery.engine.running import run_pass
+from graphopt.surgery.passes.replace_nms import ReplaceNms
+
+Build = Callable[..., ir.Model]
+Run = Callable[..., dict[str, Array]]
+
+CONSTANTS = """
+    float zero = {0}, float one = {1}, float half = {0.5}, float sides = {64}, float[1] iou = {0.5},
+    int64[1] most = {9223372036854775807}, int64[1] at0 = {0}, int64[1] at1 = {1}, int64[1] at2 = {2},
+    int64[1] at4 = {4}, int64[1] rows = {-1}, int64[2] column = {-1,1}, int64[2] quads = {-1,4},
+    int64[1] limit = {4}, int64 last = {-1}, int64[3] each = {1,3,1}
+"""
+BOXES = """
+    p = Slice (x, at0, at2, at1)  q = Abs (p)  r = Mul (q, sides)  u = Slice (x, at2, at4, at1)  v = Abs (u)
+    w = Mul (v, sides)  e = Add (r, w)  b0 = Concat <axis = 1> (r, e)  boxes = Clip (b0, zero, sides)
+"""
+"""Corners and sizes of any input as boxes in an image of 64 x 64."""
+LISTED = """
+    b1 = Unsqueeze <axes = [1]> (boxes)  b2 = Tile (b1, each)  listed_boxes = Reshape (b2, quads)
+    listed_scores = Reshape (scores, rows)
+"""
+KEPT = """
+    mask = Greater (listed_scores, threshold)  n0 = NonZero (mask)  n1 = Transpose <perm = [1,0]> (n0)
+    n2 = Squeeze <axes = [1]> (n1)  places = Cast <to = 7> (n2)
+    some_boxes = Gather <axis = 0> (listed_boxes, places)
+    some_scores = Gather <axis = 0> (listed_scores, places)
+    some_classes = Gather <axis = 0> (classes, places)
+"""
+MOVED = """
+    m0 = ReduceMax <keepdims = 0> (some_boxes)  step = Add (m0, one)  m1 = Cast <to = 1> (some_classes)
+    m2 = Mul (m1, step)  m3 = Unsqueeze <axes = [1]> (m2)  moved = Add (some_boxes, m3)
+"""
+CHOSEN = """
+    c0 = Unsqueeze <axes = [0]> (moved)  c1 = Unsqueeze <axes = [0]> (some_scores)
+    c2 = Unsqueeze <axes = [0]> (c1)  chosen = NonMaxSuppression (c0, c2, most, iou)
+    k0 = Gather <axis = 1> (chosen, at2)  k1 = Squeeze <axes = [1]> (k0)  keep = Cast <to = 7> (k1)
+"""
+TABLES = """
+    t0 = Gather <axis = 0> (moved, keep)  t1 = Gather <axis = 0> (some_scores, keep)
+    t2 = Reshape (t1, column)  t3 = Concat <axis = 1> (t0, t2)  t4 = Gather <axis = 0> (some_boxes, keep)
+    t5 = Gather <axis = 1> (t3, last)  t6 = Unsqueeze <axes = [1]> (t5)  t7 = Concat <axis = -1> (t4, t6)
+    found = Slice (t7, at0, limit, at0)  first = Slice (keep, at0, limit, at0)
+    names = Gather <axis = 0> (some_classes, first)
+"""
+WHOLE = """
+    some_boxes = Identity (listed_boxes)  some_scores = Identity (listed_scores)
+    some_classes = Identity (classes)
+"""
+THREE_CLASSES = "int64[18] classes = {" + ",".join("0,1,2" for _ in range(6)) + "}"
+
+
+def detector(
+    *, opset: int = 11, outputs: str = "float[n,5] found, int64[n] names", threshold: str = "0.5"
+) -> str:
+    return f"""<ir_version: 8, opset_import: ["" : {opset}]>
+        g (float[6,4] x, float[6,3] z) => ({outputs})
+        <{CONSTANTS}, {THREE_CLASSES}, float threshold = {{{threshold}}}> {{
+            {BOXES} scores = Sigmoid (z) {LISTED}{KEPT}{MOVED}{CHOSEN}{TABLES}
+        }}"""
+
+
+SUITABLE = f"""<ir_version: 8, opset_import: ["" : 11]>
+    g (float[6,4] x, float[6,3] z) => (float[4,5] dets, int64[4] labels)
+    <{CONSTANTS}, {THREE_CLASSES}, float threshold = {{0}}, float[6,4] apart =
+        {{0,0,4,4, 9,0,14,5, 20,1,25,7, 30,0,34,4, 40,0,44,5, 50,0,55,6}}> {{
+        near = Sigmoid (x)  b0 = Add (apart, near)  boxes = Clip (b0, zero, sides)  scores = Sigmoid (z)
+        {LISTED}{KEPT}{MOVED}{CHOSEN}{TABLES.replace("found =", "dets =").replace("names =", "labels =")}
+    }}"""
+"""Boxes that never overlap, all of which count: there are always four detections."""
+NO_NESTED = "its sizes are known in the main graph only"
+DETECTIONS = Detections(dets="found", labels="names", limit=4, score_threshold=0.5, iou_threshold=0.5)
+
+
+def pictures(seed: int, **shapes: tuple[int, ...]) -> dict[str, Array]:
+    """Inputs that give overlapping boxes and spread scores."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.uniform(0.1, 0.6, shape).astype(np.float32)
+        if name == "x"
+        else rng.normal(0.5, 2, shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+SHAPES: Mapping[str, tuple[int, ...]] = {"x": (6, 4), "z": (6, 3)}
+
+
+class Compare:
+    """Rewrites a model and compares the detections of both on several inputs."""
+
+    def __init__(self, build: Build, run: Run) -> None:
+        self._build, self._run = build, run
+
+    def __call__(
+        self,
+        text: str,
+        item: ReplaceNms | None = None,
+        *,
+        what: Detections = DETECTIONS,
+        shapes: Mapping[str, tuple[int, ...]] = SHAPES,
+    ) -> ir.Model:
+        model, report = run_pass(self._build(text), item or ReplaceNms())
+        assert report.modified, report.declined
+        paired = 0
+        for seed in range(4):
+            feeds = pictures(seed, **shapes)
+            before, after = self._run(self._build(text), feeds), self._run(model, feeds)
+            got = [after[{"found": "dets", "names": "labels"}.get(name, name)] for name in before]
+            mine, its = list(before.values()), got
+            compared = compare_detections((mine[0], mine[1]), (its[0], its[1]), what)
+            assert compared.passed or compared.says_nothing, compared.failure
+            assert not compared.dirty_padding
+            paired += compared.paired
+        assert paired > 4
+        return model
+
+
+def assert_same(
+    before: Mapping[str, Array], after: Mapping[str, Array], what: Detections = DETECTIONS
+) -> None:
+    tables = (before["found"], before["names"]), (after["dets"], after["labels"])
+    found = compare_detections(*tables, what)
+    assert found.passed, found.failure
+
+
+@pytest.fixture
+def compare(model_of: Build, run_model: Run) -> Compare:
+    return Compare(model_of, run_model)
+
+
+def the_call(model: ir.Model) -> ir.Node:
+    (found,) = [node for node in model.graph if node.op_type == "BatchMultiClassNMS"]
+    assert found.domain == "npu"
+    return found
+
+
+def ops(model: ir.Model) -> set[str]:
+    return {node.op_type for node in model.graph}
+
+
+def test_the_whole_tail_becomes_one_operator_with_static_outputs(compare: Compare) -> None:
+    model = compare(detector())
+    call = the_call(model)
+    assert not ops(model) & {"NonZero", "NonMaxSuppression", "Gather", "ReduceMax", "Greater", "Squeeze"}
+    assert {name: item.value for name, item in call.attributes.items()} == {
+        "iou_threshold": 0.5,
+        "score_threshold": 0.5,
+        "max_size_per_class": 4,
+        "max_total_size": 4,
+    }
+    boxes = call.inputs[0]
+    assert boxes is not None
+    assert list(boxes.shape or ()) == [1, 6, 1, 4]
+    assert [(value.name, list(value.shape or ())) for value in model.graph.outputs] == [
+        ("dets", [4, 5]),
+        ("labels", [4]),
+    ]
+    assert model.opset_imports["npu"] == 1
+
+
+def declined(build: Build, text: str) -> str:
+    _, report = run_pass(build(text), ReplaceNms())
+    assert not report.modified
+    (refusal,) = report.declined
+    return refusal.why
+
+
+def changed(text: str, *changes: tuple[str, str]) -> str:
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_the_operator_is_written_in_the_opset_of_the_model(opset: int, run_model: Run) -> None:
+    proto = onnx.parser.parse_model(detector())
+    if opset > 11:
+        proto = onnx.version_converter.convert_version(proto, opset)
+    model, report = run_pass(ir.from_proto(proto), ReplaceNms())
+    assert report.modified
+    feeds = pictures(1, **SHAPES)
+    before, after = run_model(ir.from_proto(proto), feeds), run_model(model, feeds)
+    assert_same(before, after)
+
+
+def test_boxes_of_their_own_for_each_class(compare: Compare) -> None:
+    own = "b1 = Expand (scaled, each_size)  b2 = Mul (b1, factors)"
+    text = changed(
+        detector(),
+        ("b1 = Unsqueeze <axes = [1]> (boxes)  b2 = Tile (b1, each)", own),
+        ("boxes = Clip", "flat = Clip"),
+        ("scores = Sigmoid", "scaled = Unsqueeze <axes = [1]> (flat)  scores = Sigmoid"),
+        ("float threshold", "int64[3] each_size = {6,3,4}, float threshold"),
+        ("float threshold", "float[3,1] factors = {1,0.9,0.7}, float threshold"),
+    )
+    model = compare(text)
+    boxes = the_call(model).inputs[0]
+    assert boxes is not None
+    assert list(boxes.shape or ()) == [1, 6, 3, 4]
+
+
+def test_a_score_factor_is_multiplied_in_and_thresholded_with_it(compare: Compare) -> None:
+    text = changed(detector(), ("scores = Sigmoid (z)", "s0 = Sigmoid (z)  scores = Mul (s0, centre)"))
+    text = changed(text, ("float threshold", "float[6,1] centre = {1,0.9,0.8,0.9,1,0.7}, float threshold"))
+    assert the_call(compare(text)).attributes["score_threshold"].value == 0.5
+
+
+def test_a_threshold_on_the_scores_without_their_factor_becomes_a_mask(compare: Compare) -> None:
+    text = changed(
+        detector(threshold="0.4"),
+        ("listed_scores = Reshape (scores", "f0 = Mul (scores, centre)  listed_scores = Reshape (f0"),
+        ("mask =", "listed = Reshape (scores, rows)  mask ="),
+        ("mask = Greater (listed_scores, threshold)", "mask = Greater (listed, threshold)"),
+        ("float threshold", "float[6,1] centre = {1,0.6,0.8,0.9,0.5,0.7}, float threshold"),
+    )
+    model = compare(text, what=Detections(dets="found", labels="names", limit=4, iou_threshold=0.5))
+    assert the_call(model).attributes["score_threshold"].value == 0
+    assert "Greater" in ops(model)
+    assert "NonZero" not in ops(model)
+
+
+def test_scores_equal_to_the_threshold_stay_where_the_model_keeps_them(
+    model_of: Build, run_model: Run
+) -> None:
+    text = changed(detector(threshold="0.5"), ("Greater (listed_scores, threshold)", "Not (less)"))
+    text = changed(text, ("mask = Not", "less = Less (listed_scores, threshold)  mask = Not"))
+    model, _ = run_pass(model_of(text), ReplaceNms())
+    feeds = pictures(3, **SHAPES)
+    feeds["z"] = np.zeros((6, 3), np.float32)
+    before, after = run_model(model_of(text), feeds), run_model(model, feeds)
+    assert before["found"].shape == (4, 5)
+    assert (after["dets"][:, 4] == 0.5).all()
+
+
+def test_places_of_scores_in_two_axes_tell_box_and_class(compare: Compare) -> None:
+    grid = """
+        mask = Greater (scores, threshold)  n0 = NonZero (mask)  pairs = Transpose <perm = [1,0]> (n0)
+        rowed = Gather <axis = 1> (pairs, nought)  some_classes = Gather <axis = 1> (pairs, unit)
+        some_boxes = Gather <axis = 0> (boxes, rowed)  some_scores = GatherND (scores, pairs)
+    """
+    constants = ("float threshold", "int64 nought = {0}, int64 unit = {1}, float threshold")
+    text = changed(detector(), (KEPT, grid), (LISTED, ""), constants)
+    assert the_call(compare(text)).attributes["max_total_size"].value == 4
+
+
+def test_a_single_class_needs_no_offset(compare: Compare) -> None:
+    text = changed(
+        detector(),
+        (MOVED, "moved = Identity (some_boxes)"),
+        (THREE_CLASSES, "int64[6] classes = {0,0,0,0,0,0}"),
+        ("float[6,3] z", "float[6,1] z"),
+        ("int64[3] each = {1,3,1}", "int64[3] each = {1,1,1}"),
+        ("names = Gather <axis = 0> (some_classes, first)", "n = Gather <axis = 0> (some_classes, first)"),
+        ("int64[n] names", "float[n,1] other"),
+        ("found = Slice", "other = Slice (t2, at0, limit, at0)  found = Slice"),
+    )
+    model, report = run_pass(compare._build(text), ReplaceNms())
+    assert report.modified
+    assert [value.name for value in model.graph.outputs] == ["found", "other"]
+    assert list(model.graph.outputs[1].shape or ()) == [4, 1]
+
+
+PICKED = "<axis = 0> (listed_boxes, places)"
+OTHERS = "<axis = 0> (listed_boxes, o3)"
+LATE = "late0 = Reshape (z, rows)  late = Cast <to = 7> (late0)  mask ="
+OTHER = "o0 = Greater (listed_scores, half)  o1 = NonZero (o0)  o3 = Squeeze <axes = [0]> (o1)  mask ="
+DECLINED = {
+    "may be negative, and then those of different": [("Clip (b0, zero, sides)", "Neg (b0)")],
+    "nothing limits the number of detections": [
+        ("Slice (t7, at0, limit, at0)", "Identity (t7)"),
+        ("Slice (keep, at0, limit, at0)", "Identity (keep)"),
+    ],
+    "hold different numbers of detections": [("Slice (keep, at0, limit", "Slice (keep, at0, at2")],
+    "(center_point_box)": [("NonMaxSuppression (", "NonMaxSuppression <center_point_box = 1> (")],
+    "the threshold of Greater": [
+        ("Greater (listed_scores, threshold)", "Greater (listed_scores, mean)"),
+        ("mask =", "mean = ReduceMean <keepdims = 0> (listed_scores)  mask ="),
+    ],
+    "below a threshold": [("mask = Greater", "mask = Less")],
+    "compares nothing": [("Greater (listed_scores, threshold)", "Cast <to = 9> (listed_scores)")],
+    "keep the boxes of different classes apart": [("m2 = Mul (m1, step)", "m2 = Mul (m1, one)")],
+    "other columns": [("<axis = -1> (t4", "<axis = -1> (t0")],
+    "places of candidates": [("Gather <axis = 0> (some_classes, first)", "Identity (first)")],
+    "classes of its candidates (late)": [("(classes, places)", "(late, places)"), ("mask =", LATE)],
+    "is not known": [("float[6,4] x, float[6,3] z", "float[k,4] x, float[k,3] z")],
+    "do not come from one selection": [(PICKED, OTHERS), ("mask =", OTHER)],
+    "overlap threshold is computed": [
+        ("most, iou)", "most, late)"),
+        ("chosen =", "late = ReduceMax <keepdims = 0> (scores)  chosen ="),
+    ],
+    "boxes per class is computed": [
+        ("most, iou)", "late, iou)"),
+        ("chosen =", "l0 = ReduceMax <keepdims = 0> (scores)  late = Cast <to = 7> (l0)  chosen ="),
+    ],
+    "keeps no box": [("c2, most, iou)", "c2)")],
+    "may be negative; the operator is told by a zero score": [
+        ("scores = Sigmoid (z)", "scores = Identity (z)"),
+        (KEPT, WHOLE),
+    ],
+}
+
+
+@pytest.mark.parametrize("reason", DECLINED)
+def test_declined(reason: str, model_of: Build) -> None:
+    assert reason in declined(model_of, changed(detector(), *DECLINED[reason]))
+
+
+STAGES = f"""<ir_version: 8, opset_import: ["" : 11]>
+    g (float[8,4] x, float[8,3] z) => (float[n,5] found, int64[n] names)
+    <{CONSTANTS}, float threshold = {{0.4}}, int64[8] levels = {{0,0,0,0,1,1,1,1}}, float[1] iou1 = {{0.02}},
+     float[4,2] weight = {{0.02,-0.03, 0.01,0.03, -0.02,0.02, 0.02,-0.01}}, int64[3] twice = {{1,2,1}},
+     int64[1,2] numbers = {{0,1}}, int64[1] five = {{5}}> {{
+        {BOXES}
+        a0 = Slice (z, at0, at1, at1)  a1 = Reshape (a0, rows)  objectness = Sigmoid (a1)
+        a2 = ReduceMax <keepdims = 0> (boxes)  a3 = Add (a2, one)  a4 = Cast <to = 1> (levels)
+        a5 = Mul (a4, a3)
+        a6 = Unsqueeze <axes = [1]> (a5)  a7 = Add (boxes, a6)  a8 = Unsqueeze <axes = [0]> (a7)
+        a9 = Unsqueeze <axes = [0,1]> (objectness)  d0 = NonMaxSuppression (a8, a9, most, iou1)
+        d1 = Gather <axis = 1> (d0, at2)  d2 = Squeeze <axes = [1]> (d1)  d3 = Gather (boxes, d2)
+        d4 = Gather (objectness, d2)  d5 = Reshape (d4, column)  d6 = Concat <axis = 1> (d3, d5)
+        proposals = Slice (d6, at0, five, at0)
+        rois = Slice (proposals, at0, at4, at1)  h0 = MatMul (rois, weight)  scores = Sigmoid (h0)
+        b1 = Unsqueeze <axes = [1]> (rois)  b2 = Tile (b1, twice)  listed_boxes = Reshape (b2, quads)
+        listed_scores = Reshape (scores, rows)  sizes = Shape (scores)  s0 = Expand (numbers, sizes)
+        classes = Reshape (s0, rows) {KEPT}{MOVED}{CHOSEN}{TABLES}
+    }}"""
+"""Proposals of two levels, at most five, whose boxes are judged again."""
+ROIS = "int64[n] names"
+STAGE_SHAPES = {"x": (8, 4), "z": (8, 3)}
+
+
+def test_both_stages_become_operators_and_missing_proposals_add_nothing(
+    compare: Compare, run_model: Run, model_of: Build
+) -> None:
+    what = Detections(dets="found", labels="names", limit=4, score_threshold=0.4, iou_threshold=0.5)
+    model = compare(STAGES, what=what, shapes=STAGE_SHAPES)
+    first, second = [node for node in model.graph if node.op_type == "BatchMultiClassNMS"]
+    assert first.attributes["max_total_size"].value == 5
+    assert first.attributes["score_threshold"].value == 0
+    assert second.attributes["max_total_size"].value == 4
+    assert not ops(model) & {"NonZero", "NonMaxSuppression", "Shape"}
+    shown = changed(STAGES, (ROIS, f"{ROIS}, float[k,4] rois"))
+    counts = [len(run_model(model_of(shown), pictures(seed, **STAGE_SHAPES))["rois"]) for seed in range(4)]
+    assert min(counts) < 5, "no picture of the test has missing proposals"
+
+
+def test_missing_proposals_are_copies_of_the_best_one(model_of: Build, run_model: Run) -> None:
+    text = changed(STAGES, (ROIS, f"{ROIS}, float[k,4] shown"), ("h0 =", "shown = Relu (rois)  h0 ="))
+    model, _ = run_pass(model_of(text), ReplaceNms())
+    tables = [run_model(model, pictures(seed, **STAGE_SHAPES))["shown"] for seed in range(4)]
+    assert all(float(table[:, 2].min()) > 0 for table in tables)
+    assert any((row == table[0]).all() for table in tables for row in table[1:])
+
+
+def test_proposals_that_are_an_output_are_filled_with_zeros(model_of: Build, run_model: Run) -> None:
+    text = changed(STAGES, (ROIS, f"{ROIS}, float[k,4] rois"))
+    model, _ = run_pass(model_of(text), ReplaceNms())
+    tables = [run_model(model, pictures(seed, **STAGE_SHAPES))["rois"] for seed in range(4)]
+    assert any((table[-1] == 0).all() for table in tables)
+    assert all((table[0] > 0).any() for table in tables)
+
+
+def test_fewer_proposals_can_be_asked_for(model_of: Build, run_model: Run) -> None:
+    split = "part = Split <axis = 0, split = [5]> (rois)  h0 = MatMul (part"
+    text = changed(STAGES, ("h0 = MatMul (rois", split))
+    model, _ = run_pass(model_of(text), ReplaceNms(max_proposals=3))
+    first = next(node for node in model.graph if node.op_type == "BatchMultiClassNMS")
+    assert first.attributes["max_total_size"].value == first.attributes["max_size_per_class"].value == 3
+    assert "Split" not in ops(model)
+    assert run_model(model, pictures(0, **STAGE_SHAPES))["dets"].shape == (4, 5)
+
+
+def test_the_half_precision_boundary_is_at_the_operator(model_of: Build, run_model: Run) -> None:
+    model, _ = run_pass(model_of(detector()), ReplaceNms(boundary="fp16"))
+    call = the_call(model)
+    assert [value.dtype for value in call.inputs if value] == [ir.DataType.FLOAT16] * 2
+    feeds = pictures(2, **SHAPES)
+    before, after = run_model(model_of(detector()), feeds), run_model(model, feeds)
+    assert after["dets"].dtype == np.float32
+    what = Detections(dets="d", labels="l", limit=4, score_threshold=0.5, tolerance=FLOAT16_DETECTIONS)
+    assert_same(before, after, what)
+
+
+def test_shared_boxes_can_be_given_to_each_class(compare: Compare) -> None:
+    model = compare(detector(), ReplaceNms(per_class_boxes=True))
+    assert "Tile" in ops(model)
+
+
+def test_only_the_best_candidates_can_be_looked_at(model_of: Build, run_model: Run) -> None:
+    model, _ = run_pass(model_of(detector()), ReplaceNms(max_candidates=2))
+    boxes = the_call(model).inputs[0]
+    assert boxes is not None
+    feeds = pictures(0, **SHAPES)
+    best = feeds["z"].max(1).argsort()[::-1][:2]
+    feeds["z"][[row for row in range(6) if row not in best]] = -9  # nobody looks at them
+    before, after = run_model(model_of(detector()), feeds), run_model(model, feeds)
+    assert_same(before, after)
+
+
+def test_fewer_of_a_class_can_be_asked_for(model_of: Build) -> None:
+    model, _ = run_pass(model_of(detector()), ReplaceNms(max_per_class=2))
+    assert the_call(model).attributes["max_size_per_class"].value == 2
+    assert the_call(model).attributes["max_total_size"].value == 4
+
+
+def test_names_can_be_kept(model_of: Build) -> None:
+    item = ReplaceNms(keep_names=True)
+    assert item.output_names(model_of(detector())) is None
+    model, _ = run_pass(model_of(detector()), item)
+    assert [value.name for value in model.graph.outputs] == ["found", "names"]
+
+
+def test_other_tensors_called_dets_make_room_and_inputs_do_not(model_of: Build) -> None:
+    inner = changed(detector(), ("boxes = Clip (b0", "dets = Identity (b0)  boxes = Clip (dets"))
+    model, _ = run_pass(model_of(inner), ReplaceNms())
+    assert [value.name for value in model.graph.outputs] == ["dets", "labels"]
+    taken = detector().replace("float[6,4] x", "float[6,4] dets").replace("Slice (x", "Slice (dets")
+    model, _ = run_pass(model_of(taken), ReplaceNms())
+    assert [value.name for value in model.graph.outputs] == ["found", "names"]
+
+
+def test_the_engine_is_told_which_outputs_are_detections(model_of: Build) -> None:
+    model, item = model_of(STAGES), ReplaceNms()
+    assert item.output_names(model) == {"dets": "found", "labels": "names"}
+    found = item.detections(model)
+    assert found is not None
+    assert (found.dets, found.labels, found.limit, found.iou_threshold) == ("found", "names", 4, 0.5)
+    assert found.score_threshold == pytest.approx(0.4)
+    half = ReplaceNms(boundary="fp16").detections(model)
+    assert half is not None
+    assert half.tolerance is FLOAT16_DETECTIONS
+
+
+def test_more_rows_than_new_kernels_give_are_reported(model_of: Build) -> None:
+    many = "float[900,4] x, float[900,3] z"
+    text = changed(detector(), ("float[6,4] x, float[6,3] z", many), ("limit = {4}", "limit = {1500}"))
+    text = text.replace(THREE_CLASSES, "int64[2700] classes = {" + ",".join(["0,1,2"] * 900) + "}")
+    _, report = run_pass(model_of(text), ReplaceNms())
+    assert "newest kernels give no more than 1000" in report.applied[0].what
+
+
+def test_a_negative_limit_is_refused() -> None:
+    with pytest.raises(UsageError, match="max_proposals is -1"):
+        ReplaceNms(max_proposals=-1)
