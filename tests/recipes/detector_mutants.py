@@ -4,10 +4,14 @@ Every mistake is one that a rewrite could make, in a single place, and leaves a 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
+from graphopt.core.comparison import FLOAT32_REORDERED
+from graphopt.core.detections import Detections
+from graphopt.surgery.engine.trials import Candidate
 from graphopt.surgery.graph_edits import add_constant, take_over
 from graphopt.surgery.graph_queries import nodes_of
 
@@ -113,6 +117,24 @@ def mutants(model: ir.Model) -> dict[str, ir.Model]:
         if mutation(copy):
             found[name] = copy
     return found
+
+
+def outputs_of(source: ir.Model, result: ir.Model) -> dict[str, str]:
+    """Return output of a rewritten detector -> that of its source, told by their dtypes."""
+    known = {value.dtype: value.name or "" for value in source.graph.outputs}
+    return {value.name or "": known[value.dtype] for value in result.graph.outputs}
+
+
+def candidate(model: ir.Model, names: Mapping[str, str], what: Detections) -> Candidate:
+    """Return a model to be judged beside a source.
+
+    Args:
+        model: has outputs ``dets`` and ``labels``.
+        names: its outputs -> those of the source.
+        what: cuts and tolerance.
+    """
+    sets = replace(what, dets=names["dets"], labels=names["labels"])
+    return Candidate(model=model, names=names, tolerance=FLOAT32_REORDERED, detections=(sets,))
 
 
 def _calls(model: ir.Model, op_type: str) -> list[ir.Node]:

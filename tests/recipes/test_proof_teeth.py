@@ -3,16 +3,12 @@
 import importlib.util
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import onnx_ir as ir
 import pytest
 
-from graphopt.core.comparison import FLOAT32_REORDERED
 from graphopt.core.detections import Detections
 from graphopt.core.onnx_files import load_model
 from graphopt.surgery import Status
-from graphopt.surgery.engine.trials import Candidate
 from graphopt.surgery.engine.verdicts import Verdict
 from graphopt.surgery.engine.verification import Verifier
 
@@ -38,13 +34,8 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-def _candidate(model: ir.Model) -> Candidate:
-    return Candidate(
-        model=model,
-        names={"dets": "dets", "labels": "labels"},
-        tolerance=FLOAT32_REORDERED,
-        detections=(Detections(dets="dets", labels="labels", limit=15, score_threshold=0.4),),
-    )
+CUTS = Detections(dets="", limit=15, score_threshold=0.4)
+OUTPUTS = {"dets": "dets", "labels": "labels"}
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +45,10 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
     source = folder / "detector.onnx"
     _load("small_detector").write_small_detector(source)
     model = load_model(source)
-    models: dict[str, Any] = {"": model, **_load("detector_mutants").mutants(model)}
-    found = Verifier(source, None, folder).judge([_candidate(item) for item in models.values()])
+    mutants = _load("detector_mutants")
+    models = {"": model, **mutants.mutants(model)}
+    candidates = [mutants.candidate(item, OUTPUTS, CUTS) for item in models.values()]
+    found = Verifier(source, None, folder).judge(candidates)
     return dict(zip(models, found, strict=True))
 
 

@@ -43,11 +43,11 @@ FLOAT32_DETECTIONS = DetectionTolerance(
     why="float32 noise through a detector: a few hundredths of a pixel, 1e-4 of score",
 )
 FLOAT16_DETECTIONS = DetectionTolerance(
-    box=0.5,
+    box=0.55,
     score=5e-4,
-    unpaired=0.1,
-    why="float16 at the suppression: half a pixel up to 2048, 2^-11 of score; which of two overlapping "
-    "boxes stays may change",
+    unpaired=0.04,
+    why="float16 at the suppression: half a pixel up to 2048 (0.48 measured at 1333), 2^-12 of the score and "
+    "float32 noise; which of two overlapping boxes stays may change",
 )
 
 
