@@ -268,13 +268,33 @@ def test_near_ties_alone_prove_nothing() -> None:
     assert "no row has a partner" in found.failure
 
 
-def test_a_share_of_unpaired_rows_is_allowed_only_when_stated() -> None:
-    rows = _rows(50)
-    wrong = _changed(rows, 4, x1=5)
-    tolerance = DetectionTolerance(box=0.5, score=1e-3, unpaired=0.02, why="two of a hundred")
-    what = Detections(dets="dets", labels="labels", tolerance=tolerance)
-    assert _compare(rows, wrong, what).passed
-    assert not _compare(rows, _changed(wrong, 9, x1=5), what).passed
+def test_an_overlapping_row_may_stay_in_anothers_place_only_where_that_is_stated() -> None:
+    dets, labels = _rows(50)
+    other = dets.copy()
+    other[4, :4] += 3  # pixels, of about forty
+    other[4, 4] += 2e-4
+    tolerance = DetectionTolerance(box=0.5, score=5e-4, exchanged=0.02, why="one of fifty")
+    noisy = (other + np.array([0, 0, 0, 0, 2e-4], np.float32), labels)
+    what = Detections(dets="dets", labels="labels", iou_threshold=0.5, tolerance=tolerance)
+    found = _compare((dets, labels), noisy, what)
+    assert found.passed
+    assert (found.paired, len(found.near_ties)) == (49, 2)
+    assert "keeps the other" in found.near_ties[0].why
+    assert not _compare((dets, labels), noisy, replace(what, iou_threshold=None)).passed
+    assert not _compare(
+        (dets, labels), noisy, replace(what, tolerance=replace(tolerance, exchanged=0))
+    ).passed
+    noisy[0][9, :4] += 3
+    assert not _compare((dets, labels), noisy, what).passed
+
+
+def test_a_row_that_moved_and_changed_its_score_stays_for_no_other() -> None:
+    dets, labels = _rows(50)
+    other = dets.copy()
+    other[4] += np.array([3, 3, 3, 3, 0.01], np.float32)
+    tolerance = DetectionTolerance(box=0.5, score=5e-4, exchanged=0.1, why="five of fifty")
+    what = Detections(dets="dets", labels="labels", iou_threshold=0.5, tolerance=tolerance)
+    assert len(_compare((dets, labels), (other, labels), what).unpaired) == 2
 
 
 def test_boxes_that_lie_nearly_alike_are_paired_by_the_nearest_score() -> None:
@@ -340,14 +360,14 @@ def test_thousand_rows_take_less_than_a_second(classes: int) -> None:
     assert time.perf_counter() - started < 1
 
 
-@pytest.mark.parametrize("values", [{"box": -1}, {"score": 2}, {"unpaired": 0.9}])
+@pytest.mark.parametrize("values", [{"box": -1}, {"score": 2}, {"exchanged": 0.9}])
 def test_tolerances_that_say_nothing_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="out of range"):
         replace(FLOAT32_DETECTIONS, **values)  # type: ignore[arg-type]
 
 
 def test_the_defaults_are_those_of_float_noise() -> None:
-    assert (FLOAT32_DETECTIONS.box, FLOAT32_DETECTIONS.score, FLOAT32_DETECTIONS.unpaired) == (0.05, 1e-4, 0)
+    assert (FLOAT32_DETECTIONS.box, FLOAT32_DETECTIONS.score, FLOAT32_DETECTIONS.exchanged) == (0.05, 1e-4, 0)
 
 
 def test_roles_say_which_outputs_are_detections() -> None:

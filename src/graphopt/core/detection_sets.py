@@ -5,6 +5,7 @@ is a difference. A row that only one side has is one, unless it stands so near a
 a threshold) that rounding decides about it.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -151,6 +152,7 @@ class _Match:
             tie = self._cut(side, place, pairs, noise)
             row = self._row(side, place, tie or self._instead(side, place, pairs))
             (ties if tie else unpaired).append(row)
+        exchanged = self._exchanged(unpaired, noise)
         return DetectionComparison(
             name=self.what.name,
             reference=len(mine.scores),
@@ -158,8 +160,8 @@ class _Match:
             paired=int(near.sum()),
             box=float(errors.max()) if errors.size else None,
             score=float(scores.max()) if scores.size else None,
-            unpaired=tuple(unpaired),
-            near_ties=tuple(ties),
+            unpaired=tuple(row for row in unpaired if row not in exchanged),
+            near_ties=(*ties, *exchanged.values()),
             zero_area=mine.zero_area + its.zero_area,
             padding=its.padding,
             dirty_padding=its.dirty_padding,
@@ -167,6 +169,26 @@ class _Match:
             broken=None,
             tolerance=tolerance,
         )
+
+    def _exchanged(self, unpaired: list[UnpairedRow], noise: "_Noise") -> dict[UnpairedRow, UnpairedRow]:
+        """Return the rows that stand for an overlapping one of the other side, as far as that is allowed.
+
+        The box might as well have moved: so only a share of all rows may do that, and only if a pass says so.
+        """
+        threshold, found = self.what.iou_threshold, dict[UnpairedRow, UnpairedRow]()
+        share = self.what.tolerance.exchanged * len(self.reference.scores)
+        if threshold is None or share < 1:
+            return found
+        others = [row for row in unpaired if row.side is Side.CANDIDATE]
+        for row in (row for row in unpaired if row.side is Side.REFERENCE):
+            for other in others:
+                near = row.label == other.label and abs(row.score - other.score) <= noise.score
+                boxes = (np.array([item.box]) for item in (row, other))
+                if near and other not in found and overlaps(*boxes)[0, 0] >= threshold:
+                    why = "of two overlapping boxes of nearly the same score the other side keeps the other"
+                    found |= {item: dataclasses.replace(item, why=why) for item in (row, other)}
+                    break
+        return found if len(found) <= 2 * share else {}
 
     def _lonely(self, pairs: Pairs) -> Iterator[tuple[Side, int]]:
         for side, rows, taken in (
