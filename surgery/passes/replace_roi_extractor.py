@@ -34,7 +34,7 @@ class ReplaceRoiExtractor(GraphPass):
     After: ``RoiExtractor(features_0, ..., features_n, rois)``.
     Levels, scales, samples and alignment are read from the graph. Regions below one cell are pooled as
     PyTorch does; ``RoiAlign`` before opset 16 enlarges them, so there a corrected source is compared.
-    Seen in: faster_rcnn_dcn.
+    Seen in: faster_rcnn_dcn, region_head, pyramid_pooler.
     """
 
     name: ClassVar[str] = "replace_roi_extractor"
