@@ -1,7 +1,7 @@
 """A model as ATC's parser reads it: target operators bare in the default domain, an old IR version."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from graphopt.compile.atc.graph_rules import LAST_IR_VERSION
 from graphopt.core.errors import PreconditionError, UsageError
-from graphopt.core.foreign_operator import ForeignOperator
+from graphopt.core.foreign_operator import AttributeValue, ForeignOperator, attributes_of
 from graphopt.core.lineage import node_label
 from graphopt.core.operator_bodies import bare_calls, call_of
 from graphopt.core.operators import at_home
@@ -48,8 +48,8 @@ def device_copy(model: ir.Model, source: Path, record: RecordTypes | None = None
         record: writes down dtypes and shapes; None leaves what the file says.
 
     Raises:
-        UsageError: an operator is left that only an exporter knows, or an attribute of a call is of
-            another type than the parser reads.
+        UsageError: an operator is left that only an exporter knows, or an attribute of a call cannot be
+            given the type that the parser reads.
     """
     calls = [(node, found) for node in model.graph.all_nodes() if (found := at_home(node)) is not None]
     _refuse(calls, source)
@@ -57,7 +57,7 @@ def device_copy(model: ir.Model, source: Path, record: RecordTypes | None = None
         record(model, [value for node, _ in calls for value in node.outputs])
     opset = model.opset_imports.get("", 1)
     notes = (*_broken_limits(calls, opset), *_unknown_shapes(calls))
-    changes = []
+    changes = list(_mend_types(calls, source))
     if calls:
         counts = Counter(node.op_type for node, _ in calls)
         words = " and ".join(f"{count} {name}" for name, count in counts.items())
@@ -83,17 +83,46 @@ def _refuse(calls: list[tuple[ir.Node, ForeignOperator]], source: Path) -> None:
             f"{source} holds {words} (the first is {node_label(left[0])}), which only exporters know: "
             f"rewrite it first; 'graphopt support {source}' says with which pass"
         )
-    wrong = [text for node, operator in calls for text in _wrong_types(node, operator)]
+
+
+def _mend_types(calls: list[tuple[ir.Node, ForeignOperator]], source: Path) -> tuple[str, ...]:
+    """Give attributes the types that the parser reads: it passes others over without a word."""
+    mended, wrong = Counter[str](), []
+    for node, operator in calls:
+        for name, wanted in operator.attributes.items():
+            found = node.attributes.get(name)
+            if found is None or found.type is wanted:
+                continue
+            value = attributes_of(node).get(name)
+            right = None if value is None else _converted(value, wanted)
+            if right is None:
+                what = f"{node.op_type} {node_label(node)}: {name} is {found.type.name} {value!r}"
+                wrong.append(f"{what}, the parser reads {wanted.name}")
+                continue
+            node.attributes[name] = ir.Attr(name, wanted, right)
+            mended[f"{name} of {node.op_type} as {wanted.name}"] += 1
     if wrong:
         raise UsageError(f"{source}: ATC's parser would pass these attributes over:\n  " + "\n  ".join(wrong))
+    return tuple(mended)
 
 
-def _wrong_types(node: ir.Node, operator: ForeignOperator) -> Iterator[str]:
-    for name, wanted in operator.attributes.items():
-        found = node.attributes.get(name)
-        if found is not None and found.type is not wanted:
-            what = f"{node.op_type} {node_label(node)}"
-            yield f"{what}: {name} is {found.type.name}, the parser reads {wanted.name}"
+def _converted(value: AttributeValue, wanted: ir.AttributeType) -> AttributeValue | None:
+    """Return a number, or a list of them, in another type without loss; None when there is none."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(item, str) for item in numbers):
+        return None
+    is_list = wanted in (ir.AttributeType.INTS, ir.AttributeType.FLOATS)
+    if not is_list and len(numbers) != 1:
+        return None
+    if wanted in (ir.AttributeType.INT, ir.AttributeType.INTS):
+        if any(float(item) != int(item) for item in numbers):
+            return None
+        whole = tuple(int(item) for item in numbers)
+        return whole if is_list else whole[0]
+    if wanted in (ir.AttributeType.FLOAT, ir.AttributeType.FLOATS):
+        broken = tuple(float(item) for item in numbers)
+        return broken if is_list else broken[0]
+    return None
 
 
 def _broken_limits(calls: list[tuple[ir.Node, ForeignOperator]], opset: int) -> tuple[str, ...]:

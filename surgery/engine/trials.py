@@ -77,12 +77,10 @@ class TrialRunner:
     Args:
         scratch: an existing folder for temporary files.
         waiting: a process of ``model_runs.runner``; used once.
-        watched: tensors of the source to answer with as well, where it is run as a whole.
     """
 
     scratch: Path
     waiting: Child | None = None
-    watched: tuple[str, ...] = ()
     _count: int = 0
 
     def run(self, source: ir.Model, trials: list[Trial], feeds: tuple[Feeds, ...]) -> Iterator[Answers]:
@@ -105,8 +103,9 @@ class TrialRunner:
     def _run_joined(
         self, source: ir.Model, trials: list[Trial], feeds: tuple[Feeds, ...]
     ) -> list[Answers] | None:
+        wanted = sorted({pair.source for trial in trials for pair in trial.cuts.pairs})
         reference = source.clone()
-        mine = self._open_source(reference, trials)
+        mine = open_model(reference, trials[0].cuts.source_inputs, wanted)
         others, held = [], []
         for trial in trials:
             others.append(trial.candidate.model.clone())
@@ -132,17 +131,13 @@ class TrialRunner:
 
     def _run_apart(self, source: ir.Model, trial: Trial, feeds: tuple[Feeds, ...]) -> Answers:
         reference, other = source.clone(), trial.candidate.model.clone()
-        mine = self._open_source(reference, [trial])
+        mine = open_model(
+            reference, trial.cuts.source_inputs, sorted({pair.source for pair in trial.cuts.pairs})
+        )
         its = _open_candidate(other, trial)
         models = [lean_model(model, self._spill()) for model in (reference, other)]
         runs = run_models(models, feeds, self.scratch, waiting=self.waiting)
         return Answers(trial, _pick(runs[0], mine), _pick(runs[1], its))
-
-    def _open_source(self, source: ir.Model, trials: list[Trial]) -> dict[str, str]:
-        wanted = {pair.source for trial in trials for pair in trial.cuts.pairs}
-        if trials[0].cuts.operators is None:
-            wanted.update(self.watched)
-        return open_model(source, trials[0].cuts.source_inputs, sorted(wanted))
 
     def _spill(self) -> Path:
         self._count += 1

@@ -110,7 +110,7 @@ def new_pass(
     note = add_to_project(folder, f"{name}.py")
     if not note:
         files.append(folder / PROJECT_FILE)
-    plugin = "" if not note and _is_found(folder) else f" --plugin {shlex.quote(str(places['.py']))}"
+    plugin = "" if not note and is_found(folder) else f" --plugin {shlex.quote(str(places['.py']))}"
     model_text = shlex.quote(str(source))
     return NewPass(
         files=tuple(files),
@@ -135,7 +135,8 @@ def add_to_project(folder: Path, plugin: str) -> str:
     return ""
 
 
-def _is_found(folder: Path) -> bool:
+def is_found(folder: Path) -> bool:
+    """Whether verbs typed here read the ``graphopt.toml`` of a folder."""
     found = find_project_file(Path.cwd())
     return found is not None and found == (folder / PROJECT_FILE).resolve()
 

@@ -114,14 +114,33 @@ def test_an_exporters_operator_is_refused_with_its_count() -> None:
         device_copy(model_of(text), Path("m.onnx"))
 
 
-def test_an_attribute_of_another_type_is_refused() -> None:
-    text = DETECTOR.replace("strides = [1,1]", "strides = 1").replace(
-        "max_total_size = 5", "max_total_size = 5.0"
+def test_attributes_get_the_types_that_the_parser_reads() -> None:
+    text = DETECTOR.replace("strides = [1,1]", "strides = 1")
+    text = text.replace("max_total_size = 5", "max_total_size = 5.0").replace(
+        "iou_threshold = 0.5", "iou_threshold = 1"
     )
-    with pytest.raises(UsageError) as raised:
-        device_copy(model_of(text), Path("m.onnx"))
-    assert "Dcn_0: strides is INT, the parser reads INTS" in str(raised.value)
-    assert "Nms_1: max_total_size is FLOAT, the parser reads INT" in str(raised.value)
+    copy = device_copy(model_of(text), Path("m.onnx"))
+    assert "strides of DeformableConv2D as INTS" in copy.changes
+    dcn, nms = ir.to_proto(copy.model).graph.node
+    found = {item.name: item for node in (dcn, nms) for item in node.attribute}
+    kinds = onnx.AttributeProto
+    assert (found["strides"].type, list(found["strides"].ints)) == (kinds.INTS, [1])
+    assert (found["max_total_size"].type, found["max_total_size"].i) == (kinds.INT, 5)
+    assert (found["iou_threshold"].type, found["iou_threshold"].f) == (kinds.FLOAT, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("max_total_size = 5", "max_total_size = 5.5", "max_total_size is FLOAT 5.5, the parser reads INT"),
+        ("groups = 1,", "groups = [1, 1],", r"groups is INTS \(1, 1\), the parser reads INT"),
+        ('data_format = "NCHW"', "data_format = 3", "data_format is INT 3, the parser reads STRING"),
+        ("pads = [1,1]", 'pads = "same"', "pads is STRING 'same', the parser reads INTS"),
+    ],
+)
+def test_an_attribute_that_cannot_be_of_the_type_is_refused(old: str, new: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        device_copy(model_of(DETECTOR.replace(old, new, 1)), Path("m.onnx"))
 
 
 def test_limits_of_the_target_are_noted_with_the_nodes() -> None:

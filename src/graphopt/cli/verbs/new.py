@@ -1,4 +1,4 @@
-"""``graphopt new``: begin a pass or a recipe of one's own."""
+"""``graphopt new``: begin a pass, an operator or a recipe of one's own."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from graphopt.cli.project import plugin_option
 from graphopt.core.words import counted
 
 
-@click.group("new", short_help="Begin a pass or a recipe of your own.")
+@click.group("new", short_help="Begin a pass, an operator or a recipe of your own.")
 def command() -> None:
-    """Write the files of a new pass or recipe into your folder.
+    """Write the files of a new pass, operator or recipe into your folder.
 
-    Both take --json. A graphopt.toml beside the files makes all verbs know them.
+    All take --json. A graphopt.toml beside the files makes all verbs know them.
     """
 
 
@@ -103,6 +103,42 @@ def new_pass_command(
         print_line(f"note: {note}")
     method = "edit" if style == "graphsurgeon" else "rewrite"
     print_line(f"\nwrite {method}() in {made.files[0]}, then:")
+    for line in made.commands:
+        print_line(f"  {line}")
+
+
+@command.command("operator", short_help="An operator that nobody knows, and a test against PyTorch.")
+@click.argument("name")
+@_model_option
+@click.option("--node", required=True, help="A call of it: a node's name, NODE:INDEX, or its output.")
+@_folder_option
+@force_option
+@plugin_option
+@json_option
+def new_operator_command(name: str, model: Path, node: str, output: Path, force: bool, as_json: bool) -> None:
+    """Write NAME.py, which describes the operator of a node, and a test of its body against PyTorch.
+
+    graphopt new operator scaled_tanh --from model.onnx --node ScaledTanh_7
+
+    Then write _body() in NAME.py and reference() in the test; models that call the operator run then.
+    """
+    from graphopt.cli.render import print_json, print_line
+    from graphopt.core.onnx_files import load_model
+    from graphopt.surgery.lookup import find_node
+    from graphopt.surgery.scaffold.new_operator import new_operator
+
+    loaded = load_model(model)
+    made = new_operator(name, loaded, find_node(loaded, node), output, source=model, force=force)
+    if as_json:
+        lists = {"files": list(made.files), "notes": list(made.notes), "commands": list(made.commands)}
+        print_json("new", {"ok": True, "op_type": made.op_type, "calls": made.calls, **lists})
+        return
+    for path in made.files:
+        print_line(str(path))
+    print_line(f"{made.op_type} has {counted(made.calls, 'call')} in {model}")
+    for note in made.notes:
+        print_line(f"note: {note}")
+    print_line(f"\nwrite _body() in {made.files[0]} and reference() in {made.files[1]}, then:")
     for line in made.commands:
         print_line(f"  {line}")
 

@@ -1,4 +1,12 @@
-"""``BatchMultiClassNMS``: Ascend's whole post-processing of a detector, in one operator of fixed sizes."""
+"""``BatchMultiClassNMS``: Ascend's whole post-processing of a detector, in one operator of fixed sizes.
+
+Inputs: boxes [B, N, q, 4], q being 1 (shared by all classes) or C; scores [B, N, C]; clip_window [B, 4],
+optional; num_valid_boxes [B], int32, optional.
+Outputs: boxes [B, M, 4]; scores [B, M]; classes [B, M], floats; how many rows count [B], int32. M is
+max_total_size; the other rows are zero.
+Limits: at most 1000 boxes per class and in all; of each class the best 4080 enter the suppression; boxes and
+scores are float16 on Ascend310, 310P, 310B and 910; opsets 8 to 16.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -229,6 +237,5 @@ OPERATOR = ForeignOperator(
         "max_total_size": ir.AttributeType.INT,
         "image_size": ir.AttributeType.INTS,
     },
-    batched=(0, 1, 2, 3),
     note="class-wise non-maximum suppression with outputs of fixed size, filled up with zeros",
 )

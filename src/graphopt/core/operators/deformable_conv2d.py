@@ -3,6 +3,10 @@
 Inputs: x [N, C, H, W]; weight [O, C / groups, kh, kw]; offsets [N, 3 * deformable groups * kh * kw, H', W']:
 the shifts to the right of all taps, the shifts down of all, the mask of all; bias [O], optional.
 Output: [N, O, H', W'].
+Limits: kernels to 63 x 63, strides to 63, pads and dilations to 255, the same pads at both axes; an image to
+4096 / kw wide and 100000 / kh high; on the AI CPU, which is slow, with several deformable groups or channels
+that are no multiple of 8; opsets 9 to 16.
+
 Attributes are those of ATC's parser (hicann/ops-nn, ``deformable_conv2d_onnx_plugin.cpp``), limits those of
 the operator's documentation.
 """
@@ -33,6 +37,8 @@ _WIDTH_TIMES_KERNEL = 4096
 _HEIGHT_TIMES_KERNEL = 100_000
 # tbe/impl/deformable_offsets.py (2022-06): its own check; other calls go to the AI CPU.
 _CORE_CHANNELS = 8
+_OPSETS = range(9, 17)
+"""The parser knows the operator's name in these (ops-nn, 2026; until 15 in mid-2022)."""
 
 
 def _shaped_like(node: ir.Node) -> Sequence[onnx.NodeProto] | None:
@@ -51,6 +57,8 @@ def refusals(call: Call) -> Iterator[str]:
         yield str(error)
         return
     yield from _broken_attributes(call, geometry)
+    if call.opset not in _OPSETS:
+        yield f"its name is known to the parser in opsets 9 to 16, the model has {call.opset}"
     image, weight, offsets = call.sizes(0), call.sizes(1), call.sizes(2)
     if weight is not None and len(weight) == 4:
         yield from _broken_kernel(geometry, image, weight)
@@ -135,6 +143,5 @@ OPERATOR = ForeignOperator(
     body=ascend_body,
     check=_check,
     attributes=ATTRIBUTES,
-    batched=(0, 2),
     note="deformable convolution of Ascend; offsets in blocks of x, y and mask",
 )

@@ -1,4 +1,11 @@
-"""``RoiExtractor``: Ascend's pooling of regions from all levels of a feature pyramid at once."""
+"""``RoiExtractor``: Ascend's pooling of regions from all levels of a feature pyramid at once.
+
+Inputs: one feature map per level, [N, C, Hi, Wi], the finest first; then rois [R, 5]: index of the image, x1,
+y1, x2, y2 in its pixels.
+Outputs: [R, C, pooled_height, pooled_width].
+Limits: as many bins along both axes; only the mean is pooled; all inputs of one dtype, float16 or float32;
+opsets 8 to 16.
+"""
 
 from collections.abc import Iterator, Sequence
 
