@@ -37,9 +37,9 @@ class Suppression:
     total: int
 
     @property
-    def is_final(self) -> bool:
-        """Whether all that is chosen leaves the model."""
-        return all(result.value.is_graph_output() and not result.value.uses() for result in self.results)
+    def is_inner(self) -> bool:
+        """Whether what is chosen stays in the model: proposals, not detections."""
+        return not any(result.value.is_graph_output() for result in self.results)
 
 
 def read_suppression(nms: ir.Node, facts: Facts, rows: RowTracker) -> Suppression:

@@ -7,6 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphopt.core.versioned_ops import Attribute
+from graphopt.surgery.detection.flat_boxes import with_stand_ins
 from graphopt.surgery.detection.results import BOXES, DETS, LABELS, SCORES, Result
 from graphopt.surgery.detection.suppression import Suppression
 from graphopt.surgery.versioned_builder import VersionedBuilder
@@ -21,12 +22,14 @@ class Choices:
     Attributes:
         half: whether it reads and writes float16.
         per_class_boxes: whether each class gets its own copy of shared boxes.
+        drop_flat: whether proposals without area give their places to others.
         max_candidates: only so many boxes, those of the highest scores, are looked at; 0 looks at all.
     """
 
     half: bool = False
     per_class_boxes: bool = False
     max_candidates: int = 0
+    drop_flat: bool = False
 
 
 class SuppressionWriter:
@@ -43,6 +46,10 @@ class SuppressionWriter:
         self._found = found
         self._choices = choices
         self._dtype = ir.DataType.FLOAT16 if choices.half else ir.DataType.FLOAT
+        chosen = found.candidates
+        each_has_one = chosen.classes == 1 or chosen.one_hot is not None
+        self._stands_in = found.is_inner and each_has_one and chosen.batch == 1 and not choices.drop_flat
+        self._classes = chosen.classes + self._stands_in
 
     def write(self) -> dict[Result, ir.Value]:
         """Return what takes the place of each result; the old nodes stay."""
@@ -71,23 +78,32 @@ class SuppressionWriter:
 
     def _inputs(self) -> tuple[ir.Value, ir.Value]:
         """Return boxes [B, N, q, 4] and scores [B, N, C]."""
-        found = self._found.candidates
-        boxes = self._build.reshape(found.boxes, (found.batch, found.count, found.per_box, 4))
+        found, count, sets = (
+            self._found.candidates,
+            self._found.candidates.count,
+            self._found.candidates.per_box,
+        )
+        boxes = self._build.reshape(found.boxes, (found.batch, count, sets, 4))
         boxes.type = ir.TensorType(found.box_dtype)
-        scores = self._scores()
-        if 0 < self._choices.max_candidates < found.count:
+        own = scores = self._scores()
+        if found.one_hot is not None:
+            scores = self._op("Mul", own, self._build.constant(found.one_hot[None], "classes"))
+        if self._stands_in:
+            boxes = self._cast(boxes, ir.DataType.FLOAT)
+            boxes, scores = with_stand_ins(self._build, boxes, scores, own, count)
+        if 0 < self._choices.max_candidates < count:
             boxes, scores = self._best(boxes, scores)
-        if self._choices.per_class_boxes and found.per_box < found.classes:
-            repeats = self._build.integers((1, 1, found.classes, 1), "repeats")
-            boxes = self._op("Tile", boxes, repeats)
-        count = min(found.count, self._choices.max_candidates or found.count)
-        sets = found.classes if self._choices.per_class_boxes else found.per_box
+            count = self._choices.max_candidates
+        if self._choices.per_class_boxes and sets < self._classes:
+            sets = self._classes
+            boxes = self._op("Tile", boxes, self._build.integers((1, 1, sets, 1), "repeats"))
         boxes, scores = self._cast(boxes, self._dtype), self._cast(scores, self._dtype)
         boxes.shape = ir.Shape([found.batch, count, sets, 4])
-        scores.shape = ir.Shape([found.batch, count, found.classes])
+        scores.shape = ir.Shape([found.batch, count, self._classes])
         return boxes, scores
 
     def _scores(self) -> ir.Value:
+        """Return the scores [B, N, C], or [B, N, 1] where each candidate belongs to one class only."""
         found = self._found.candidates
         last = found.classes if found.one_hot is None else 1
         sizes = (found.batch, last, found.count) if found.classes_first else (found.batch, found.count, last)
@@ -101,9 +117,6 @@ class SuppressionWriter:
             threshold = self._build.constant(np.array(found.kept.above, np.float32), "threshold")
             counts = self._cast(self._build.op("Greater", judged, threshold), ir.DataType.FLOAT)
             scores = self._op("Mul", scores, counts)
-        if found.one_hot is not None:
-            one_hot = self._build.constant(found.one_hot[None], "classes")
-            scores = self._op("Mul", scores, one_hot)
         return scores
 
     def _best(self, boxes: ir.Value, scores: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -118,7 +131,7 @@ class SuppressionWriter:
             places = self._op("Add", places, build.constant(starts, "starts"))
         flat = build.reshape(places, (found.batch * count,))
         picked = []
-        for value, sizes in ((boxes, (found.per_box, 4)), (scores, (found.classes,))):
+        for value, sizes in ((boxes, (found.per_box, 4)), (scores, (self._classes,))):
             listed = build.reshape(value, (found.batch * found.count, *sizes))
             chosen = self._op("Gather", listed, flat, attributes={"axis": 0})
             picked.append(build.reshape(chosen, (found.batch, count, *sizes)))
@@ -132,23 +145,30 @@ class SuppressionWriter:
         else:
             value = {BOXES: boxes, SCORES: scores, LABELS: classes}[result.kind]
         value = build.reshape(value, (total, *result.sizes))
-        if result.value.uses() and not result.value.is_graph_output():
-            value = self._filled(value, scores, len(result.sizes))
+        if self._found.is_inner:
+            value = self._filled(value, scores, classes, len(result.sizes))
         value = self._cast(value, result.dtype)
         value.shape = ir.Shape([total, *result.sizes])
         return value
 
-    def _filled(self, value: ir.Value, scores: ir.Value, axes: int) -> ir.Value:
+    def _filled(self, value: ir.Value, scores: ir.Value, classes: ir.Value, axes: int) -> ir.Value:
         """Repeat the best row where there are fewer: whatever follows finds nothing new in copies of it.
 
         Rows of zeros would be boxes too, and a second stage may find something in their corner; copies
         give copies of detections, which the next suppression removes.
         """
-        build = self._build
+        build, column = self._build, (self._found.total, *(1,) * axes)
         zero = build.constant(np.array(0, np.float32), "zero")
-        valid = build.op("Greater", build.reshape(scores, (self._found.total, *(1,) * axes)), zero)
-        first = build.slice(value, axes=[0], starts=[0], ends=[1])
-        return self._op("Where", valid, value, first, like=value)
+        valid = build.op("Greater", build.reshape(scores, column), zero)
+        if not self._stands_in:
+            first = build.slice(value, axes=[0], starts=[0], ends=[1])
+            return self._op("Where", valid, value, first, like=value)
+        last = build.constant(np.array(self._classes - 1, self._dtype.numpy()), "last_class")
+        valid = build.op("And", valid, build.op("Less", build.reshape(classes, column), last))
+        value = self._op("Where", valid, value, zero, like=value)
+        flags = build.reshape(self._cast(valid, ir.DataType.INT32), (self._found.total,))
+        best = build.op("ArgMax", flags, attributes={"axis": 0, "keepdims": 1})
+        return self._op("Where", valid, value, self._op("Gather", value, best, like=value), like=value)
 
     def _cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
         if value.dtype == dtype:

@@ -53,7 +53,7 @@ class ReplaceNms(GraphPass):
     Before: ``scores -> Greater -> NonZero -> Gather -> NonMaxSuppression -> Gather -> Slice``.
     After: ``boxes[1,N,q,4], scores[1,N,C] -> npu.BatchMultiClassNMS -> dets[M,5], labels[M]``; missing
     detections are rows of zeros, missing proposals of a second stage are copies of the best one.
-    The operator drops boxes without area, which NonMaxSuppression keeps; nothing else differs.
+    Detections without area are dropped, which NonMaxSuppression keeps; nothing else differs.
     Seen in: fcos, nas_fpn, faster_rcnn_dcn.
     Known as: nms-to-BatchMultiClassNMS (28), nms -> BatchMultiClassNMS (S2).
 
@@ -63,6 +63,7 @@ class ReplaceNms(GraphPass):
         max_candidates: look at so many boxes, those of the highest scores; 0 looks at all.
         max_per_class: keep at most so many of each class; 0 keeps the model's number.
         per_class_boxes: give each class its own copy of boxes that the classes share.
+        drop_flat: let proposals without area give their places to others; false keeps the model's list.
         keep_names: do not rename the outputs to ``dets`` and ``labels``.
     """
 
@@ -74,6 +75,7 @@ class ReplaceNms(GraphPass):
     max_candidates: int = 0
     max_per_class: int = 0
     per_class_boxes: bool = False
+    drop_flat: bool = False
     keep_names: bool = False
 
     def __post_init__(self) -> None:
@@ -104,6 +106,7 @@ class ReplaceNms(GraphPass):
             half=self.boundary == "fp16",
             per_class_boxes=self.per_class_boxes,
             max_candidates=self.max_candidates,
+            drop_flat=self.drop_flat,
         )
         answers = SuppressionWriter(model, site.found, choices).write()
         old = [result.value.producer() for result in answers]
@@ -156,7 +159,7 @@ class ReplaceNms(GraphPass):
 
     def _limited(self, found: Suppression) -> Suppression:
         total = found.total
-        if self.max_proposals and not found.is_final:
+        if self.max_proposals and found.is_inner:
             total = min(total, self.max_proposals)
         per_class = min(found.per_class, total, self.max_per_class or total)
         return replace(found, total=total, per_class=per_class)

@@ -372,6 +372,31 @@ def test_proposals_that_are_an_output_are_filled_with_zeros(model_of: Build, run
     assert all((table[0] > 0).any() for table in tables)
 
 
+def flat_pictures(seed: int) -> dict[str, Array]:
+    """As ``pictures``, but half of the boxes have no area, the best one among them."""
+    feeds = pictures(seed, **STAGE_SHAPES)
+    feeds["x"][:4, 2] = 0
+    feeds["z"][0, 0] = 9
+    return feeds
+
+
+def test_flat_proposals_take_their_places_as_in_the_model(model_of: Build, run_model: Run) -> None:
+    text = changed(STAGES, ("limit = {4}", "limit = {12}"))  # room for whatever the proposals become
+    model, _ = run_pass(model_of(text), ReplaceNms())
+    for seed in range(4):
+        feeds = flat_pictures(seed)
+        before, after = run_model(model_of(text), feeds), run_model(model, feeds)
+        assert_same(before, after, Detections(dets="found", labels="names"))
+
+
+def test_flat_proposals_may_give_their_places_to_others(model_of: Build, run_model: Run) -> None:
+    model, _ = run_pass(model_of(STAGES), ReplaceNms(drop_flat=True))
+    other, _ = run_pass(model_of(STAGES), ReplaceNms())
+    assert len(model.graph) < len(other.graph)
+    pairs = [[run_model(item, flat_pictures(seed))["dets"] for item in (model, other)] for seed in range(4)]
+    assert any((one != two).any() for one, two in pairs)
+
+
 def test_fewer_proposals_can_be_asked_for(model_of: Build, run_model: Run) -> None:
     split = "part = Split <axis = 0, split = [5]> (rois)  h0 = MatMul (part"
     text = changed(STAGES, ("h0 = MatMul (rois", split))
