@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from graphopt.core.errors import InvalidModelError, PreconditionError
 from graphopt.core.tensors import Array
-from graphopt.surgery.batching.batch_rules import PARAMETERS, RULES
+from graphopt.surgery.batching.batch_rules import PARAMETERS, RULES, foreign
 from graphopt.surgery.batching.batched_node import Mixed, Shape
 from graphopt.surgery.folding.constant_batch import ConstantBatch
 from graphopt.surgery.graph_queries import (
@@ -192,13 +192,12 @@ class _Tracker:
             raise Mixed(f"its sizes do not fit the new batch ({error})") from error
 
     def _apply_rule(self, node: ir.Node) -> None:
-        rule = RULES.get(node.op_type) if node.domain == ONNX_DOMAIN else None
+        rule = RULES.get(node.op_type) if node.domain == ONNX_DOMAIN else foreign
         view = _View(tracker=self, node=node, opset=self.model.opset_imports.get(ONNX_DOMAIN, 1))
         if not view.is_reached():
             return
         if rule is None:
-            name = node.op_type if node.domain == ONNX_DOMAIN else f"{node.domain}.{node.op_type}"
-            raise Mixed(f"nothing is known of how {name} treats a batch")
+            raise Mixed(f"nothing is known of how {node.op_type} treats a batch")
         found = rule(view)
         axes = found if isinstance(found, tuple) else (found,) * len(node.outputs)
         for value, axis in zip(node.outputs, axes, strict=False):

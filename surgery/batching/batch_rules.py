@@ -5,8 +5,9 @@ outputs, or raises ``Mixed`` with the reason why the node does not treat samples
 no rule is refused: a wrong result must be impossible.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
+from graphopt.core.operators import at_home
 from graphopt.surgery.batching.batch_size_rules import expand, flatten, pad, reshape, resize, slice_, tile
 from graphopt.surgery.batching.batched_node import BatchedNode, Mixed, batch_of_first_input, stay_apart
 from graphopt.surgery.graph_queries import attribute_int
@@ -30,7 +31,7 @@ SPATIAL = _names(
     "GlobalLpPool GlobalMaxPool GridSample GroupNormalization InstanceNormalization LRN LpPool MaxPool "
     "SpaceToDepth"
 )
-SAMPLEWISE_INPUTS = {"DeformConv": (0, 1, 4), "GridSample": (0, 1)}
+SAMPLEWISE_INPUTS = {"DeformConv": (0, 2, 4), "GridSample": (0, 1)}
 REDUCING = _names(
     "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
     "ReduceSumSquare"
@@ -63,20 +64,33 @@ def elementwise(view: BatchedNode) -> int:
 
 def spatial(view: BatchedNode) -> int:
     """Operators on N, C, ...: the batch is axis 0; weights do not have it."""
-    allowed = SAMPLEWISE_INPUTS.get(view.node.op_type, (0,))
-    for index, value in enumerate(view.node.inputs):
-        if value is None:
-            continue
-        axis = view.axis(index)
-        if axis is None and index in allowed:
-            view.repeat(index, 0)
-        if axis is not None and (axis != 0 or index not in allowed):
-            raise Mixed(f"the batch reaches it on axis {axis} of input {index}")
+    _on_first_axis(view, SAMPLEWISE_INPUTS.get(view.node.op_type, (0,)))
     if attribute_int(view.node, "training_mode", 0):
         raise Mixed("it is in training mode: it uses the statistics of the batch")
     if view.node.op_type == "MaxPool" and any(value.uses() for value in view.node.outputs[1:]):
         raise Mixed("its indices count through the whole batch")
     return 0
+
+
+def foreign(view: BatchedNode) -> int:
+    """Operators that are not ONNX's own: their entry tells which inputs have one sample per image."""
+    operator = at_home(view.node)
+    if operator is None or not operator.batched:
+        raise Mixed(f"nothing is known of how {view.node.domain}.{view.node.op_type} treats a batch")
+    _on_first_axis(view, operator.batched)
+    return 0
+
+
+def _on_first_axis(view: BatchedNode, inputs: Collection[int]) -> None:
+    """Make sure that these inputs, and no others, hold the batch on axis 0."""
+    for index, value in enumerate(view.node.inputs):
+        if value is None:
+            continue
+        axis = view.axis(index)
+        if axis is None and index in inputs:
+            view.repeat(index, 0)
+        if axis is not None and (axis != 0 or index not in inputs):
+            raise Mixed(f"the batch reaches it on axis {axis} of input {index}")
 
 
 def _along_axis(default: int) -> Rule:

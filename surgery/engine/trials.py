@@ -77,10 +77,12 @@ class TrialRunner:
     Args:
         scratch: an existing folder for temporary files.
         waiting: a process of ``model_runs.runner``; used once.
+        watched: tensors of the source to answer with as well, where it is run as a whole.
     """
 
     scratch: Path
     waiting: Child | None = None
+    watched: tuple[str, ...] = ()
     _count: int = 0
 
     def run(self, source: ir.Model, trials: list[Trial], feeds: tuple[Feeds, ...]) -> Iterator[Answers]:
@@ -103,9 +105,8 @@ class TrialRunner:
     def _run_joined(
         self, source: ir.Model, trials: list[Trial], feeds: tuple[Feeds, ...]
     ) -> list[Answers] | None:
-        wanted = sorted({pair.source for trial in trials for pair in trial.cuts.pairs})
         reference = source.clone()
-        mine = open_model(reference, trials[0].cuts.source_inputs, wanted)
+        mine = self._open_source(reference, trials)
         others, held = [], []
         for trial in trials:
             others.append(trial.candidate.model.clone())
@@ -131,13 +132,17 @@ class TrialRunner:
 
     def _run_apart(self, source: ir.Model, trial: Trial, feeds: tuple[Feeds, ...]) -> Answers:
         reference, other = source.clone(), trial.candidate.model.clone()
-        mine = open_model(
-            reference, trial.cuts.source_inputs, sorted({pair.source for pair in trial.cuts.pairs})
-        )
+        mine = self._open_source(reference, [trial])
         its = _open_candidate(other, trial)
         models = [lean_model(model, self._spill()) for model in (reference, other)]
         runs = run_models(models, feeds, self.scratch, waiting=self.waiting)
         return Answers(trial, _pick(runs[0], mine), _pick(runs[1], its))
+
+    def _open_source(self, source: ir.Model, trials: list[Trial]) -> dict[str, str]:
+        wanted = {pair.source for trial in trials for pair in trial.cuts.pairs}
+        if trials[0].cuts.operators is None:
+            wanted.update(self.watched)
+        return open_model(source, trials[0].cuts.source_inputs, sorted(wanted))
 
     def _spill(self) -> Path:
         self._count += 1

@@ -24,6 +24,7 @@ from graphopt.surgery.engine.detection_verdicts import in_source, judge_sets
 from graphopt.surgery.engine.feeds import PICTURE_SIZES, Feeds, SharedInputs, shared_inputs
 from graphopt.surgery.engine.foreign import Operator, foreign_nodes, output_specs_of
 from graphopt.surgery.engine.made_inputs import INTEGERS_BELOW, SEEDED, make_inputs
+from graphopt.surgery.engine.mending import mend, mended, note_of
 from graphopt.surgery.engine.opening import Cuts, Side, no_cuts, nodes_behind, plan_cuts
 from graphopt.surgery.engine.output_dtypes import with_source_dtypes
 from graphopt.surgery.engine.selections import compare_between
@@ -34,6 +35,7 @@ from graphopt.surgery.engine.verdicts import (
     contradicted_shape,
     describe,
 )
+from graphopt.surgery.graph_pass import Pass
 from graphopt.surgery.report import Samples, Status
 
 _NO_KERNEL = re.compile(r"Could not find an implementation for (?:([\w.]+)[.:]+)?(\w+)\(\d+\) node")
@@ -52,6 +54,7 @@ class Verifier:
         waiting: a process of ``model_runs.runner``.
         roles: outputs that are detections by their roles; where the numbers differ, they are compared
             as sets.
+        passes: of the plan: they may know where the source errs (``Pass.mend_reference``).
         seconds: spent so far.
     """
 
@@ -60,11 +63,13 @@ class Verifier:
     scratch: Path
     waiting: Child | None = None
     roles: Detections | None = None
+    passes: Sequence[Pass] = ()
     seconds: float = 0.0
     _refused: set[Operator] = field(default_factory=set)
     _picture: int = PICTURE_SIZES[0]
     _below: int = INTEGERS_BELOW[0]
     _free_integers: bool = False
+    _counters: Mapping[str, str] = field(default_factory=dict)
 
     def judge(self, candidates: Sequence[Candidate]) -> tuple[Verdict, ...]:
         """Run the models on the same inputs and compare every output with the source's.
@@ -80,11 +85,13 @@ class Verifier:
 
     def _judge(self, candidates: Sequence[Candidate]) -> tuple[Verdict, ...]:
         source = load_model(self.source)
+        self._counters = mend(source, self.passes)
         verdicts: dict[int, Verdict] = {}
         groups: dict[object, list[Trial]] = {}
         for place, candidate in enumerate(candidates):
             try:
-                trial = self._trial(source, place, candidate)
+                same = mended(candidate, self.passes) if self._counters else candidate
+                trial = self._trial(source, place, same)
                 groups.setdefault(trial.key, []).append(trial)
             except PreconditionError as error:
                 verdicts[place] = _unproven(str(error))
@@ -131,7 +138,7 @@ class Verifier:
 
     def _judge_group(self, source: ir.Model, trials: list[Trial]) -> Iterator[tuple[int, Verdict]]:
         feeds, kind, count = self._feeds(source, trials[0].inputs)
-        runner = TrialRunner(self.scratch, self.waiting)
+        runner = TrialRunner(self.scratch, self.waiting, tuple(self._counters))
         for found in runner.run(source, trials, feeds):
             trial = found.trial
             if error := found.reference.error:
@@ -145,6 +152,7 @@ class Verifier:
                     verdict = self._as_sets(source, found, count, kind, verdict)
                 if verdict.status is Status.FAILED:
                     verdict = self._between_selections(source, trial, feeds, count, verdict)
+                verdict = verdict.with_note(note_of(self._counters, found.reference.outputs[:count]))
                 verdict = self._with_share(source, trial, verdict)
             yield trial.place, dataclasses.replace(verdict, kind=kind if verdict.samples else "")
 

@@ -136,6 +136,7 @@ class PassCase:
         required: ``REQUIRED``, options that must be given; the unrelated model is then as wanted.
         prepare: ``PREPARE``, passes to run before it on an exported graph.
         options: ``OPTIONS``, by exported graph, in place of ``REQUIRED``.
+        newest: ``NEWEST_OPSET``, the last in which onnxruntime runs the suitable model.
     """
 
     name: str
@@ -147,6 +148,7 @@ class PassCase:
     required: Mapping[str, Any]
     prepare: str
     options: Mapping[str, Mapping[str, Any]]
+    newest: int
 
     def make(self) -> Pass:
         """Build the pass with its required options."""
@@ -166,7 +168,8 @@ class PassCase:
             )
         main = onnx.parser.parse_model(text)
         if place.startswith("opset "):
-            return _converted(main, int(place.removeprefix("opset ")))
+            version = int(place.removeprefix("opset "))
+            return _converted(main, version) if version <= self.newest else None
         if place == "subgraph" and self.no_nested:
             return None
         places = {"subgraph": _nested, "initializers": _with_initializers, "function": _called}
@@ -196,6 +199,7 @@ def pass_case(name: str) -> PassCase:
         required=getattr(module, "REQUIRED", {}),
         prepare=getattr(module, "PREPARE", ""),
         options=getattr(module, "OPTIONS", {}),
+        newest=getattr(module, "NEWEST_OPSET", 99),
     )
 
 

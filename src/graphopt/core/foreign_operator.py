@@ -140,6 +140,8 @@ class ForeignOperator:
         body: the same numbers in standard operators; None when nobody has written it.
         check: yields what a call breaks of the target's limits, as clauses.
         attributes: types as the target's parser reads them; a graph with another type is refused there.
+        batched: inputs with one entry per image along axis 0, as all outputs then have; empty when the
+            operator does not treat images one by one.
         note: one line for lists of operators.
     """
 
@@ -151,6 +153,7 @@ class ForeignOperator:
     body: Body | None = None
     check: Callable[[Call], Iterable[str]] = _no_complaint
     attributes: Mapping[str, ir.AttributeType] = field(default_factory=dict)
+    batched: tuple[int, ...] = ()
     note: str = ""
 
 

@@ -158,6 +158,39 @@ def test_each_sample_is_treated_as_before(check: Any, body: str, output: str, si
     check(graph(body, output=output, opset=16 if "GridSample" in body or "Trilu" in body else 13), size)
 
 
+DEFORMED = """{
+    o = Conv (x, k) m = Conv (x, r)
+    y = DeformConv <pads = [1,1,1,1]> (x, w, o, b, m) }"""
+MODULATED = """{
+    o = Conv (x, k) m = Conv (x, r)
+    y = mmcv.MMCVModulatedDeformConv2d <stride: ints = [1,1], padding: ints = [1,1], dilation: ints = [1,1]>
+        (x, o, m, w, b) }"""
+PLAIN = """{
+    o = Conv (x, k)
+    y = mmcv.MMCVDeformConv2d <stride: ints = [1,1], padding: ints = [1,1], dilation: ints = [1,1]> (x, o, w)
+}"""
+TARGETS = """{
+    o = Conv (x, t)
+    y = npu.DeformableConv2D <strides: ints = [1,1], pads: ints = [1,1]> (x, w, o) }"""
+
+
+@pytest.mark.parametrize("body", [DEFORMED, MODULATED, PLAIN, TARGETS])
+def test_each_sample_keeps_its_own_offsets_in_a_deformable_convolution(check: Any, body: str) -> None:
+    weights = "float[18,3,1,1] k, float[9,3,1,1] r, float[27,3,1,1] t, float[5,3,3,3] w, float[5] b"
+    text = graph(body, inputs=f"float[1,3,4,6] x, {weights}", output="float[1,5,4,6] y", opset=19)
+    text = text.replace('"" : 19', '"" : 19, "mmcv" : 1, "npu" : 1')
+    check(text, 4, ("k", "r", "t", "w", "b"))
+
+
+def test_a_detectors_suppression_works_image_by_image(check: Any) -> None:
+    body = """<int64[2] z = {2, 2}, int64[3] s = {1, 18, 4}> {
+        a = Abs (x) f = Reshape (a, s) b = Unsqueeze (f, one)
+        y, p, q, r = npu.BatchMultiClassNMS <iou_threshold: float = 0.5, score_threshold: float = 0.1,
+            max_size_per_class: int = 9, max_total_size: int = 9> (b, f) }"""
+    text = graph(body, output="float[1,9,4] y").replace("int64[2] z = {2, 2}", "int64[1] one = {2}")
+    check(text.replace('"" : 13', '"" : 13, "npu" : 1'), 3)
+
+
 def test_a_classifier_with_weights(check: Any) -> None:
     text = graph(
         """<int64[2] s = {1, 30}> {

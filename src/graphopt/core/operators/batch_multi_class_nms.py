@@ -237,5 +237,6 @@ OPERATOR = ForeignOperator(
         "max_total_size": ir.AttributeType.INT,
         "image_size": ir.AttributeType.INTS,
     },
+    batched=(0, 1, 2, 3),
     note="class-wise non-maximum suppression with outputs of fixed size, filled up with zeros",
 )

@@ -143,5 +143,6 @@ OPERATOR = ForeignOperator(
     body=ascend_body,
     check=_check,
     attributes=ATTRIBUTES,
+    batched=(0, 2),
     note="deformable convolution of Ascend; offsets in blocks of x, y and mask",
 )

@@ -35,5 +35,6 @@ OPERATOR = ForeignOperator(
     domains=("", "mmdeploy"),
     shaped_like=_shaped_like,
     body=_body,
+    batched=(0, 1),
     note="deformable convolution without a mask, as mmcv exports it",
 )

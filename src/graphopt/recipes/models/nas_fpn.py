@@ -1,0 +1,71 @@
+"""RetinaNet R50 NAS-FPN, crop640, 50 epochs: one-stage detection with a searched pyramid (COCO)."""
+
+from graphopt.core.comparison import Tolerance
+from graphopt.core.preprocessing import (
+    DecodeCv2,
+    NormalizeMmcv,
+    PadCentredTo,
+    ResizeToFitCv2,
+    SwapChannels,
+    ToNchw,
+)
+from graphopt.core.tensors import TensorSpec
+from graphopt.recipes.detector_passes import CLEAN, STATIC
+from graphopt.recipes.recipe import Published, Recipe
+from graphopt.surgery import Expect, PassStep
+
+_GUIDE = "NAS-FPN guide, Ascend/ModelZoo-PyTorch (ACL_PyTorch)"
+_SIDE = 640
+_DETECTIONS = 100
+"""What the test configuration keeps (max_per_img)."""
+
+
+RECIPE = Recipe(
+    name="nas_fpn",
+    title="RetinaNet with NAS-FPN: object detection, ResNet-50, COCO",
+    inputs=(
+        TensorSpec(
+            name="input",
+            shape=(1, 3, _SIDE, _SIDE),
+            dtype="float32",
+            layout="NCHW",
+            unit="RGB, normalised with the ImageNet mean and deviation",
+        ),
+    ),
+    outputs=(
+        TensorSpec(
+            name="dets",
+            shape=(_DETECTIONS, 5),
+            dtype="float32",
+            unit="x1, y1, x2, y2 in pixels of the input, then score",
+            role="dets",
+        ),
+        TensorSpec(name="labels", shape=(_DETECTIONS,), dtype="int64", unit="class", role="labels"),
+    ),
+    preprocessing=(
+        DecodeCv2(colour="BGR"),
+        ResizeToFitCv2(width=_SIDE, height=_SIDE, rounding="half_up"),
+        SwapChannels(),
+        NormalizeMmcv(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
+        PadCentredTo(width=_SIDE, height=_SIDE, value=(0.0, 0.0, 0.0)),
+        ToNchw(),
+    ),
+    passes=(
+        # In each of seven stages: three maps are enlarged, one is pooled from a pool, gates are put in order.
+        PassStep("replace_merge_cells", expect=(Expect(35, "pytorch 1.8"),)),
+        *STATIC,
+        PassStep("replace_nms", expect=1),
+        *CLEAN,
+        PassStep("pin_outputs", {"names": ("dets", "labels")}),
+    ),
+    tolerance=Tolerance(
+        atol=1e-4, rtol=1e-4, peak=1e-5, why="scores are 0 to 1; boxes are float32 behind 100 layers"
+    ),
+    atc={"input_format": "NCHW", "log": "error"},
+    published=(
+        Published(what="box mAP, PyTorch", value=0.405, source=_GUIDE),
+        Published(what="box mAP, Ascend 310P", value=0.404, source=_GUIDE),
+        Published(what="mean ms at batch 1, Ascend 310P", value=16.0825, source=_GUIDE),
+        Published(what="images/s at batch 1, Ascend 310P", value=62.18, source=_GUIDE),
+    ),
+)
