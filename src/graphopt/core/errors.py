@@ -58,6 +58,12 @@ class VerificationError(GraphoptError):
     exit_code: ClassVar[int] = 1
 
 
+class UnsupportedError(GraphoptError):
+    """A target would refuse the model, as far as is known of it."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class MissingBackendError(GraphoptError):
     """An optional package or an external program is not installed."""
 

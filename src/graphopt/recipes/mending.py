@@ -72,6 +72,102 @@ BY_ASPECT: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """By what is wrong with a node or the model, whatever the operator."""
 
 
+_COMPUTED = ("static_shapes", "fold_constants", "replace_merge_cells", "normalize_resize", "remove_expand")
+_ROUTED = ("replace_roi_extractor", "replace_nms")
+
+BY_LIMIT: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "batchnorm_rank": ("fuse_batchnorm", "split_batchnorm"),
+        "clip_bounds": ("clip_bounds",),
+        "computed_size": (*_COMPUTED, *_ROUTED),
+        "constant_form": ("fold_constants",),
+        "conv_kernel": ("split_large_kernel",),
+        "conv_width": ("conv1d_to_conv2d",),
+        "data_dependent": _ROUTED,
+        "dtype": ("static_shapes", "fold_constants", *_ROUTED),
+        "dynamic": ("static_shapes", *_ROUTED),
+        "dynamic_input": ("static_shapes",),
+        "einsum": ("decompose_einsum",),
+        "empty_input": ("static_shapes", "fold_constants", "remove_trivial"),
+        "fill_shape": ("static_shapes", "fold_constants"),
+        "half_range": ("clamp_constants",),
+        "int64": ("static_shapes", "fold_constants", *_ROUTED, "topk_int32", "int64_to_int32"),
+        "mean_single": ("remove_trivial",),
+        "model_opset": ("lower_opset",),
+        "negative_index": ("static_shapes", "negative_gather_index", "gather_columns_to_slice"),
+        "nms_boxes": ("replace_nms",),
+        "nms_computed": ("static_shapes", "fold_constants", "replace_nms"),
+        "pad_axes": ("lower_opset",),
+        "pad_mode": ("reflection_pad",),
+        "pad_mode_slow": ("reflection_pad",),
+        "pad_value": ("pad_into_conv",),
+        "pool_window": ("split_avgpool", "split_maxpool", "pool3d_to_pool2d"),
+        "prelu_slope": ("prelu_slope",),
+        "reduce_all": ("write_reduce_axes", "replace_nms"),
+        "reduce_noop": ("lower_opset",),
+        "resize_5d": ("resize_5d",),
+        "resize_cubic": ("resize_mode",),
+        "resize_ignored": ("normalize_resize", "lower_opset"),
+        "resize_inputs": ("normalize_resize",),
+        "resize_rounding": ("replace_merge_cells",),
+        "rnn_bidirectional": ("split_rnn",),
+        "single_split": ("remove_trivial",),
+        "slice_step": ("replace_nms",),
+        "slice_vector": ("static_shapes", "fold_constants", *_ROUTED),
+        "topk_computed": ("static_shapes", "fold_constants", "replace_nms"),
+        "topk_int64": ("replace_nms", "topk_int32"),
+        "uneven_split": ("lower_opset",),
+    }
+)
+"""By the limit that a node breaks: codes of ``compile.support`` findings."""
+
+_ONLY_OPERATOR = ("not_registered", "opset", "release", "function")
+
+ORDER: tuple[str, ...] = (
+    "decompose_gelu",
+    "decompose_groupnorm",
+    "decompose_layernorm",
+    "decompose_hardswish",
+    "lower_opset",
+    "static_shapes",
+    "fold_constants",
+    "replace_merge_cells",
+    "replace_dcn",
+    "replace_roi_extractor",
+    "replace_nms",
+    "drop_dropout",
+    "remove_trivial",
+    "remove_expand",
+    "fuse_batchnorm",
+    "split_batchnorm",
+    "decompose_einsum",
+    "decompose_l2norm",
+    "normalize_resize",
+    "resize_5d",
+    "reflection_pad",
+    "pad_into_conv",
+    "pool3d_to_pool2d",
+    "split_avgpool",
+    "split_maxpool",
+    "split_large_kernel",
+    "conv1d_to_conv2d",
+    "prelu_slope",
+    "clip_bounds",
+    "split_rnn",
+    "write_reduce_axes",
+    "gather_columns_to_slice",
+    "negative_gather_index",
+    "topk_int32",
+    "int64_to_int32",
+)
+"""In which passes mend one after another: what removes whole regions first, what only narrows last."""
+
+OPTIONS: Mapping[tuple[str, str], Mapping[str, object]] = MappingProxyType(
+    {("conv_width", "conv1d_to_conv2d"): MappingProxyType({"length": "height"})}
+)
+"""Options that a pass needs to mend a limit."""
+
+
 def mends(op_types: Iterable[str] = (), aspects: Iterable[str] = ()) -> tuple[str, ...]:
     """Return names of passes to try; what concerns the whole model first, each once.
 
@@ -83,3 +179,16 @@ def mends(op_types: Iterable[str] = (), aspects: Iterable[str] = ()) -> tuple[st
     wanted = [name for aspect in aspects for name in BY_ASPECT.get(aspect, ())]
     wanted += [name for op_type in op_types for name in BY_OPERATOR.get(op_type, ())]
     return tuple(name for name in dict.fromkeys(wanted) if name in known)
+
+
+def mends_limit(code: str, op_type: str) -> tuple[str, ...]:
+    """Return names of passes to try against one finding of ``compile.support``, the most direct first.
+
+    Args:
+        code: of the finding.
+        op_type: of the node, as graphs name it; empty for the model as a whole.
+    """
+    if code in _ONLY_OPERATOR:
+        return mends([op_type], ["opset"] if code == "opset" else [])
+    known = pass_names()
+    return tuple(name for name in BY_LIMIT.get(code, ()) if name in known)

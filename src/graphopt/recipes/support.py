@@ -1,0 +1,122 @@
+"""Will ATC take a model: the tables of ``compile.support`` joined with what inference knows of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from graphopt.compile.atc.npu_smi import detect_soc
+from graphopt.compile.atc.soc import normalise_soc
+from graphopt.compile.support.check import Support, check_model
+from graphopt.compile.support.place import Aim, Typed
+from graphopt.compile.support.records import Records, find_records
+from graphopt.compile.support.releases import parse_release
+from graphopt.core.errors import UnsupportedError
+from graphopt.core.file_tensors import StrippedTensor
+from graphopt.core.lineage import node_label
+from graphopt.core.onnx_files import load_model
+from graphopt.surgery.shapes.dynamic_causes import dynamic_causes
+from graphopt.surgery.shapes.shape_analysis import analyse_sizes
+from graphopt.surgery.shapes.shape_inference import Inferred
+
+_UNKNOWN = Inferred(dtype=None, shape=None)
+_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A model file and what is said of it.
+
+    Attributes:
+        path: of the file.
+        model: in memory; weights that the file lacks became inputs.
+        support: the verdicts.
+        records: that were heeded.
+        stripped: number of weights that the file lacks.
+    """
+
+    path: Path
+    model: ir.Model
+    support: Support
+    records: Records
+    stripped: int = 0
+
+
+def aim_at(soc: str, cann: str = "") -> Aim:
+    """Return chip and release as users type them.
+
+    Raises:
+        UsageError: no such chip, or no release.
+        MissingBackendError: ``auto`` without a driver here.
+    """
+    chip = detect_soc() if soc.lower() == "auto" else normalise_soc(soc)
+    return Aim(soc=chip, release=parse_release(cann) if cann else None)
+
+
+def check_file(path: Path, aim: Aim, *, records: Records | None = None) -> Checked:
+    """Check an ONNX file, with or without its weights.
+
+    Args:
+        path: of the file.
+        aim: chip and release.
+        records: of the user's own; None takes the nearest ``graphopt-support.toml``.
+
+    Raises:
+        InvalidModelError: the file cannot be read.
+        UsageError: the records cannot be understood.
+    """
+    model = load_model(path, allow_stripped=True)
+    stripped = _stripped_to_inputs(model)
+    records = find_records(Path.cwd()) if records is None else records
+    support = check_loaded(model, aim, size_bytes=path.stat().st_size, records=records)
+    return Checked(path=path, model=model, support=support, records=records, stripped=stripped)
+
+
+def check_loaded(model: ir.Model, aim: Aim, *, size_bytes: int = 0, records: Records) -> Support:
+    """Check a model in memory; see ``check_file``."""
+    analysis = analyse_sizes(model, inputs={})
+
+    def type_of(value: ir.Value) -> Typed:
+        return analysis.types.get(value, _UNKNOWN)
+
+    causes = dynamic_causes(model, analysis.types, analysis.folder.is_folded)
+    open_at = tuple(f"{node_label(item.node)}: {item.why}" for item in causes if _is_inner(item.why))
+    return check_model(model, aim, type_of, size_bytes=size_bytes, open_at=open_at, records=records)
+
+
+def refuse_unsupported(path: Path, aim: Aim) -> Support:
+    """Check a file and refuse it when something is unsupported.
+
+    Raises:
+        UnsupportedError: naming the first of the nodes, and the verbs that tell more and mend.
+    """
+    support = check_file(path, aim).support
+    bad = [item for item in support.nodes if item.verdict.value == "unsupported"]
+    reasons = [f"{item.name} ({item.operator}): {item.faults[0].why}" for item in bad]
+    reasons = [item.why for item in support.model if item.verdict.value == "unsupported"] + reasons
+    if not reasons:
+        return support
+    shown = "".join(f"\n  {reason}" for reason in reasons[:_NAMED])
+    more = f"\n  and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+    cann = f" --cann {aim.release}" if aim.release else ""
+    raise UnsupportedError(
+        f"ATC would refuse {path.name} for {aim.soc}, or make something else of it:{shown}{more}\n"
+        f"'graphopt support {path} --soc {aim.soc}{cann}' tells all, with the passes that mend it; "
+        "--allow-unsupported compiles all the same"
+    )
+
+
+def _is_inner(why: str) -> bool:
+    return not why.startswith("input ")  # open inputs have a finding of their own
+
+
+def _stripped_to_inputs(model: ir.Model) -> int:
+    """Let weights that the file lacks be inputs: their type is known, their numbers are not."""
+    graph = model.graph
+    gone = [value for value in graph.initializers.values() if isinstance(value.const_value, StrippedTensor)]
+    for value in gone:
+        assert value.name is not None
+        del graph.initializers[value.name]
+        value.const_value = None
+        graph.inputs.append(value)
+    return len(gone)
