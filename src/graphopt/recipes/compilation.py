@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from graphopt.compile.target import Plan, Target, find_target
 from graphopt.core.artefacts import Artefact
-from graphopt.core.errors import MissingBackendError, ToolFailure, UsageError
+from graphopt.core.errors import MissingBackendError, ToolFailure, UnsupportedError, UsageError
 from graphopt.core.files import atomic_folder, output_errors
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
 from graphopt.core.operators import at_home
@@ -23,6 +23,7 @@ from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.mending import mends
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.roles import roles_by_tensor, with_roles
+from graphopt.recipes.support import aim_at, check_file, hint, refusal
 from graphopt.surgery import Verify
 
 
@@ -36,6 +37,7 @@ class Compiled:
         plans: one per batch size, as JSON.
         models: ONNX files made for the batch sizes.
         missing: why no artefact was built; empty when it was, or was not asked for.
+        refused: why the target would not take the model, although it was to be compiled all the same.
     """
 
     target: str
@@ -43,6 +45,7 @@ class Compiled:
     plans: tuple[dict[str, Any], ...]
     models: tuple[Path, ...] = ()
     missing: str = ""
+    refused: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; files by their name in the folder."""
@@ -52,6 +55,7 @@ class Compiled:
             "models": [path.name for path in self.models],
             "plans": list(self.plans),
             "missing": self.missing,
+            "refused": self.refused,
         }
 
 
@@ -66,6 +70,8 @@ class CompileOptions:
         script_only: for ``atc``: write the script and do not look for the program.
         options: further options of the target, as texts.
         roles: of the model's outputs, for the sidecars.
+        cann: release that ``atc`` comes from; empty when it is not known.
+        allow_unsupported: compile for ``atc`` also what it would refuse.
     """
 
     target: str
@@ -74,6 +80,8 @@ class CompileOptions:
     script_only: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     roles: Roles | None = None
+    cann: str = ""
+    allow_unsupported: bool = False
 
 
 def make_target(request: CompileOptions, recipe: Recipe | None) -> Target:
@@ -92,8 +100,13 @@ def make_target(request: CompileOptions, recipe: Recipe | None) -> Target:
         return AtcTarget(
             soc=request.soc, options=options, script_only=request.script_only, record_types=_record_types
         )
-    if request.script_only or request.soc:
-        word = "--script-only" if request.script_only else "--soc"
+    for_atc = {
+        "--script-only": request.script_only,
+        "--soc": request.soc,
+        "--cann": request.cann,
+        "--allow-unsupported": request.allow_unsupported,
+    }
+    if word := next((name for name, given in for_atc.items() if given), ""):
         raise UsageError(f"{word} is for --target atc; {request.target} has no use for it")
     if request.options:
         return kind(**_typed(kind, request.options))
@@ -158,6 +171,8 @@ def compile_model(
         GraphoptError: as ``Target.compile``; a missing ``atc`` is in ``Compiled.missing`` instead,
             as its script has been written.
     """
+    make_target(request, recipe)  # refuse a wrong option before the model is looked at
+    refused, hints = _supported(model, request)
     _refuse_exporters_operators(model, request.target)
     request = _with_order(model, request, recipe)
     target = make_target(request, recipe)
@@ -166,7 +181,7 @@ def compile_model(
     artefacts, plans, missing = [], [], ""
     for source, output_stem in sources:
         output = folder / f"{output_stem}{target.suffix}"
-        plans.append(target.plan(source, output).to_json())
+        plans.append(_with_notes(target.plan(source, output), hints).to_json())
         try:
             artefacts.append(
                 _with_roles(target.compile(source, output, force=force, recipe=name), model, request)
@@ -180,8 +195,33 @@ def compile_model(
     built = () if request.script_only or missing else tuple(artefacts)
     models = tuple(source for source, _ in sources if source != model)
     return Compiled(
-        target=request.target, artefacts=built, plans=tuple(plans), models=models, missing=missing
+        target=request.target,
+        artefacts=built,
+        plans=tuple(plans),
+        models=models,
+        missing=missing,
+        refused=refused,
     )
+
+
+def _supported(model: Path, request: CompileOptions) -> tuple[str, tuple[str, ...]]:
+    """Return why ATC would refuse the model, if that is to be ignored, and notes for the plan.
+
+    Raises:
+        UnsupportedError: ATC would refuse it.
+    """
+    if request.target != "atc":
+        return "", ()
+    checked = check_file(model, aim_at(request.soc, request.cann))
+    refused = refusal(checked)
+    if refused and not request.allow_unsupported:
+        raise UnsupportedError(f"{refused}; --allow-unsupported compiles it all the same")
+    note = refused or hint(checked)
+    return refused, (note,) if note else ()
+
+
+def _with_notes(plan: Plan, notes: tuple[str, ...]) -> Plan:
+    return replace(plan, notes=(*plan.notes, *notes))
 
 
 def _with_order(model: Path, request: CompileOptions, recipe: Recipe | None) -> CompileOptions:
@@ -305,6 +345,8 @@ def plan_for(model: Path, request: CompileOptions, *, recipe_name: str = "") -> 
         GraphoptError: the target would refuse.
     """
     recipe = _recipe_of(model, recipe_name)
+    make_target(request, recipe)  # refuse a wrong option before the model is looked at
+    _, hints = _supported(model, request)
     _refuse_exporters_operators(model, request.target)
     request = _with_order(model, request, recipe)
     target = make_target(request, recipe)
@@ -322,7 +364,8 @@ def plan_for(model: Path, request: CompileOptions, *, recipe_name: str = "") -> 
             force=True,
             verify=Verify.OFF,
         ):
-            plans.append(target.plan(place, Path(scratch) / f"{output_stem}{target.suffix}"))
+            plan = target.plan(place, Path(scratch) / f"{output_stem}{target.suffix}")
+            plans.append(_with_notes(plan, hints))
     return tuple(plans)
 
 

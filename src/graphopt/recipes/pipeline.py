@@ -93,6 +93,7 @@ class _Run:
     folder: RunFolder
     say: Callable[[str], None]
     notes: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
     def path(self, relative: str) -> Path:
         return self.folder.path(relative)
@@ -263,6 +264,7 @@ def _compiled(run: _Run) -> dict[str, StageRecord]:
                 target=name,
                 soc=options.soc if name == "atc" else "",
                 batches=options.batches if name == "atc" else (),
+                allow_unsupported=name == "atc",  # the script is written, and the report says why it fails
             )
             model = run.path(_REWRITTEN)
             compiled = compile_model(model, folder, request, stem=recipe.name, recipe=recipe, force=True)
@@ -279,6 +281,9 @@ def _compiled(run: _Run) -> dict[str, StageRecord]:
             records[name] = run.folder.stage(f"compiled-{name}", depends, work, outputs=(f"compiled/{name}",))
         except MissingBackendError as error:
             run.notes.append(f"not compiled for {name}: {error}")
+            continue
+        if refused := records[name].result.get("refused"):
+            run.refused.append(str(refused))
     return records
 
 
@@ -395,6 +400,7 @@ def _report(
         environment=environment(),
         folder=str(options.folder),
         notes=(*run.notes, *([] if scorer.data else [_NO_DATA])),
+        refused=tuple(run.refused),
     )
 
 

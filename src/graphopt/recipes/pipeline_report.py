@@ -99,6 +99,7 @@ class PipelineReport:
         environment: versions.
         folder: of the run.
         notes: what was left out and why.
+        refused: why targets would not take the model.
     """
 
     recipe: str
@@ -119,6 +120,7 @@ class PipelineReport:
     environment: dict[str, str]
     folder: str
     notes: tuple[str, ...] = field(default=())
+    refused: tuple[str, ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -134,6 +136,7 @@ class PipelineReport:
             if row.drop_failed
         ]
         found += [check.text for check in self.batches if not check.passed]
+        found += self.refused
         return tuple(found)
 
     @property

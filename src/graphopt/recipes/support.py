@@ -11,7 +11,7 @@ from graphopt.compile.support.check import Support, check_model
 from graphopt.compile.support.place import Aim, Typed
 from graphopt.compile.support.records import Records, find_records
 from graphopt.compile.support.releases import parse_release
-from graphopt.core.errors import UnsupportedError
+from graphopt.compile.support.verdicts import Verdict
 from graphopt.core.file_tensors import StrippedTensor
 from graphopt.core.lineage import node_label
 from graphopt.core.onnx_files import load_model
@@ -84,26 +84,38 @@ def check_loaded(model: ir.Model, aim: Aim, *, size_bytes: int = 0, records: Rec
     return check_model(model, aim, type_of, size_bytes=size_bytes, open_at=open_at, records=records)
 
 
-def refuse_unsupported(path: Path, aim: Aim) -> Support:
-    """Check a file and refuse it when something is unsupported.
-
-    Raises:
-        UnsupportedError: naming the first of the nodes, and the verbs that tell more and mend.
-    """
-    support = check_file(path, aim).support
-    bad = [item for item in support.nodes if item.verdict.value == "unsupported"]
-    reasons = [f"{item.name} ({item.operator}): {item.faults[0].why}" for item in bad]
-    reasons = [item.why for item in support.model if item.verdict.value == "unsupported"] + reasons
+def refusal(checked: Checked) -> str:
+    """Return why ATC would refuse a model: the first reasons, and the verb that tells all; else nothing."""
+    support = checked.support
+    reasons = [item.why for item in support.model if item.verdict is Verdict.UNSUPPORTED]
+    reasons += [
+        f"{item.name} ({item.operator}): {item.faults[0].why}"
+        for item in support.nodes
+        if item.verdict is Verdict.UNSUPPORTED
+    ]
     if not reasons:
-        return support
+        return ""
     shown = "".join(f"\n  {reason}" for reason in reasons[:_NAMED])
     more = f"\n  and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
-    cann = f" --cann {aim.release}" if aim.release else ""
-    raise UnsupportedError(
-        f"ATC would refuse {path.name} for {aim.soc}, or make something else of it:{shown}{more}\n"
-        f"'graphopt support {path} --soc {aim.soc}{cann}' tells all, with the passes that mend it; "
-        "--allow-unsupported compiles all the same"
+    name, soc = checked.path.name, support.aim.soc
+    return (
+        f"ATC would refuse {name} for {soc}, or make something else of it:{shown}{more}\n"
+        f"'graphopt support {checked.path} {options_text(support.aim)}' tells all, and which passes mend it"
     )
+
+
+def hint(checked: Checked) -> str:
+    """Return a note on what ATC takes with restrictions, as far as is known; empty when there is none."""
+    counts = {name: count for name, count in checked.support.counts.items() if count and name != "fine"}
+    if not counts:
+        return ""
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"Nodes that are not plainly fine for ATC: {listed}; 'graphopt support' tells which."
+
+
+def options_text(aim: Aim) -> str:
+    """Return chip and release as options."""
+    return f"--soc {aim.soc}" + (f" --cann {aim.release}" if aim.release else "")
 
 
 def _is_inner(why: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from graphopt.compile.support.check import NodeSupport, Support
 from graphopt.compile.support.verdicts import SOURCES, Finding, Verdict
 from graphopt.recipes.mending_trial import Mending
-from graphopt.recipes.support import Checked
+from graphopt.recipes.support import Checked, options_text
 
 _EXAMPLES = 3
 
@@ -119,7 +119,7 @@ def node_json(node: NodeSupport, mending: Mending | None) -> dict[str, Any]:
 def next_step(checked: Checked, mending: Mending | None) -> str:
     """Return what to type next."""
     support = checked.support
-    aim = f"--soc {support.aim.soc}" + (f" --cann {support.aim.release}" if support.aim.release else "")
+    aim = options_text(support.aim)
     this = f"graphopt support {checked.path} {aim}"
     if mending is None and (support.model or any(node.faults for node in support.nodes)):
         return f"{this}: without --no-trial it names the passes that mend"

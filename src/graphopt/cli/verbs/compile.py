@@ -20,6 +20,7 @@ from graphopt.cli.options import (
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", required=True, help="atc, openvino or onnxruntime.")
 @click.option("--soc", default="", help="For atc: the chip, 310P3 or Ascend310P3, or auto to ask npu-smi.")
+@click.option("--cann", default="", help="For atc: its release, e.g. 6.0.1, for the check before it runs.")
 @click.option(
     "--batch",
     "batches",
@@ -31,6 +32,9 @@ from graphopt.cli.options import (
 @force_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done; write and start nothing.")
 @click.option("--script-only", is_flag=True, help="For atc: write the script for another machine.")
+@click.option(
+    "--allow-unsupported", is_flag=True, help="For atc: compile also what 'support' says that it refuses."
+)
 @click.option(
     "--option",
     "extra",
@@ -51,11 +55,13 @@ def command(
     model: Path,
     target: str,
     soc: str,
+    cann: str,
     batches: tuple[int, ...] | None,
     output: Path | None,
     force: bool,
     dry_run: bool,
     script_only: bool,
+    allow_unsupported: bool,
     extra: tuple[str, ...],
     out_nodes: str,
     roles_text: str,
@@ -67,7 +73,8 @@ def command(
     graphopt compile deepmar.opt.onnx --target atc --soc 310P3 --batch 1,4,8
 
     Without atc on the PATH the script for the other machine is written, and the exit code is 3;
-    --script-only asks for just that.
+    --script-only asks for just that. What ATC is known to refuse is not compiled: exit code 1; see
+    graphopt support.
     """
     from graphopt.cli.render import print_json, print_line
     from graphopt.core.errors import MissingBackendError, UsageError
@@ -89,6 +96,8 @@ def command(
         soc=soc,
         batches=batches or (),
         script_only=script_only,
+        cann=cann,
+        allow_unsupported=allow_unsupported,
         options=options,
         roles=parse_roles(roles_text) if roles_text else None,
     )
