@@ -3,13 +3,15 @@
 import datetime
 from pathlib import Path
 
-from graphopt.compile.support.atc_log import read_log
+from graphopt.compile.atc.log_reading import LogReport, read_check_report, read_log
 from graphopt.compile.support.check import NodeSupport, Support
 from graphopt.compile.support.records import Record, add_records, place_for_records
 from graphopt.compile.support.verdicts import Verdict
 from graphopt.core.errors import InvalidModelError, UsageError
 
 COMPILED = "ok"
+_REFUSED = ("E13010", "E16002", "E19010", "EZ9010", "EZ0501", "E10501", "EZ3002", "EZ3003")
+"""Codes by which ATC refuses an operator; others are about the call or the machine."""
 _REGISTRY = ("registered", "not_registered", "opset", "release", "domain", "plugin")
 _LARGEST_LOG = 64 << 20
 
@@ -37,8 +39,9 @@ def record(support: Support, model: Path, what: str, *, note: str = "") -> tuple
         new = _all_fine(support, note)
     else:
         text = _log_text(Path(what))
-        says = read_log(text)
-        new = _all_fine(support, note) if says.compiled else _refused(support, says.refused, note)
+        report = read_check_report(text) or read_log(text.splitlines())
+        fine = report.outcome == "success" and not report.errors
+        new = _all_fine(support, note) if fine else _refused(support, report, note)
         if not new:
             raise UsageError(
                 f"{what} neither says that ATC succeeded nor names an operator of {model.name} that it "
@@ -59,12 +62,12 @@ def _all_fine(support: Support, note: str) -> list[Record]:
     return list(found.values())
 
 
-def _refused(support: Support, refused: tuple[tuple[str, str], ...], note: str) -> list[Record]:
+def _refused(support: Support, report: LogReport, note: str) -> list[Record]:
     by_name = {node.name: node for node in support.nodes}
     by_type = {node.node.op_type: node for node in support.nodes}
     found = {}
-    for name, op_type in refused:
-        node = by_name.get(name) or by_type.get(op_type)
+    for named in (n for item in report.errors if item.code in _REFUSED for n in item.nodes.values()):
+        node = by_name.get(named.node) or by_type.get(named.op_type.rpartition("::")[2])
         if node is not None:
             found[node.operator] = _record(support, node, Verdict.UNSUPPORTED, note)
     return list(found.values())
