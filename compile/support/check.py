@@ -13,10 +13,18 @@ from graphopt.compile.support.dtypes import dtype_findings
 from graphopt.compile.support.place import Aim, Place, Rules, TypeOf
 from graphopt.compile.support.records import Records
 from graphopt.compile.support.registrations import registration_finding, registrations
-from graphopt.compile.support.verdicts import SOURCES, Finding, Verdict, unknown, unsupported, worst
+from graphopt.compile.support.verdicts import (
+    SOURCES,
+    Finding,
+    Verdict,
+    restricted,
+    unknown,
+    unsupported,
+    worst,
+)
 from graphopt.core.discovery import find_constant, names_in
 from graphopt.core.errors import PreconditionError
-from graphopt.core.foreign_operator import ForeignOperator, Operand
+from graphopt.core.foreign_operator import Caution, ForeignOperator, Operand
 from graphopt.core.lineage import node_label
 from graphopt.core.operator_bodies import call_of
 from graphopt.core.operators import at_home
@@ -191,7 +199,9 @@ def _registered(operator: str, opset: int, aim: Aim, foreign: ForeignOperator | 
     if domain == "npu" and name in known:
         why = "the sources register it for the default domain; of the domain npu they tell in part"
         return unknown("domain", why, "OPS")
-    if foreign is not None and foreign.is_target and operator not in known:
+    if foreign is not None and not foreign.is_target:
+        return unsupported("not_registered", "only exporters write it: no source has it for ATC", "C22 OPS")
+    if foreign is not None and operator not in known:
         return unknown(
             "plugin", "only your plugin tells of it; its operator package must be installed", "HERE"
         )
@@ -221,6 +231,8 @@ def _foreign_limits(place: Place, foreign: ForeignOperator) -> Iterator[Finding]
     ]
     try:
         call = call_of(place.node, place.opset, operands)
-        yield from (unsupported("operator_limit", clause, "DOC C22") for clause in foreign.check(call))
+        for clause in foreign.check(call):
+            say = restricted if isinstance(clause, Caution) else unsupported
+            yield say("operator_limit", str(clause), "DOC C22")
     except PreconditionError as error:
         yield unsupported("operator_limit", str(error), "OPS C22")

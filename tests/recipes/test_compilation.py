@@ -1,6 +1,7 @@
 """A model, its batch sizes and a target: what is written, what is only said."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import onnx
 import pytest
 
 from graphopt.core.artefacts import Artefact
-from graphopt.core.errors import OutputError, PreconditionError, ToolFailure, UsageError
+from graphopt.core.errors import OutputError, PreconditionError, ToolFailure, UnsupportedError, UsageError
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.recipes.compilation import CompileOptions, compile_into, make_target, plan_for
 
@@ -192,6 +193,9 @@ def test_what_only_an_exporter_knows_is_refused_before_anything_is_made(tmp_path
     }"""
     onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
     request = CompileOptions(target="atc", soc="310P3", script_only=True)
+    with pytest.raises(UnsupportedError, match=r"y \(mmcv::MMCVDeformConv2d\): only exporters write it"):
+        compile_into(tmp_path / "out", tmp_path / "m.onnx", request)
+    request = replace(request, allow_unsupported=True)
     for refused in (
         lambda: compile_into(tmp_path / "out", tmp_path / "m.onnx", request),
         lambda: plan_for(tmp_path / "m.onnx", request),

@@ -120,6 +120,12 @@ Raises ``PreconditionError`` when the call is none that it understands.
 """
 
 
+class Caution(str):
+    """A broken limit that costs speed or precision and not the compilation; ``check`` yields it as such."""
+
+    __slots__ = ()
+
+
 def _no_complaint(call: Call) -> Iterable[str]:
     del call
     return ()
@@ -138,7 +144,8 @@ class ForeignOperator:
             the right dtypes and shapes, by its own names of inputs (all or some) and outputs; None when
             its attributes are not as they must be. Only inferences read them, nothing runs them.
         body: the same numbers in standard operators; None when nobody has written it.
-        check: yields what a call breaks of the target's limits, as clauses.
+        check: yields what a call breaks of the target's limits, as clauses; a ``Caution`` where the target
+            takes the call all the same.
         attributes: types as the target's parser reads them; a graph with another type is refused there.
         batched: inputs with one entry per image along axis 0, as all outputs then have; empty when the
             operator does not treat images one by one.

@@ -10,7 +10,7 @@ from graphopt.compile.support.model_rules import LAST_IR_VERSION
 from graphopt.compile.support.place import Aim
 from graphopt.compile.support.registrations import registrations
 from graphopt.compile.support.verdicts import SOURCES, Verdict
-from graphopt.core.foreign_operator import ForeignOperator
+from graphopt.core.foreign_operator import Caution, ForeignOperator
 
 NET = """
     h = Conv<kernel_shape=[2,4]>(x, w)
@@ -120,6 +120,7 @@ def foreign(**more: object) -> ForeignOperator:
             {"unknown plugin", "unsupported attribute_type"},
         ),
         (foreign(check=lambda call: ["size is 3"]), {"unknown plugin", "unsupported operator_limit"}),
+        (foreign(check=lambda call: [Caution("slow")]), {"unknown plugin", "restricted operator_limit"}),
         (
             foreign(check=lambda call: [call.text("mode")]),
             {"unknown plugin", "unsupported operator_limit"},
@@ -148,34 +149,24 @@ def test_operators_of_ascend_stand_in_the_default_domain(
     monkeypatch.setattr("graphopt.compile.support.check.at_home", lambda node: extractor)
     body = "y = npu.RoiExtractor(x, x)"
     assert codes(body, imports=', "npu" : 1') == []
-    assert codes(body, imports=', "npu" : 1', soc="910A") == ["restricted roi_chip"]
     assert codes(body, imports=', "npu" : 1', opset=17) == ["unsupported opset"]
 
 
 @pytest.mark.parametrize(
-    ("op", "attributes", "inputs", "soc", "expected"),
+    ("op", "soc", "expected"),
     [
-        ("BatchMultiClassNMS", "", "float[1,6,1,4] x", "310P3", ["restricted nms_float32"]),
-        ("BatchMultiClassNMS", "", "float[1,6,1,4] x", "950PR_9579", []),
-        ("BatchMultiClassNMS", "", "float16[1,6,1,4] x", "310P3", []),
-        ("DeformableConv2D", "deformable_groups=1", "float[1,16,5,7] x", "310P3", []),
-        ("DeformableConv2D", "deformable_groups=1", "float[1,12,5,7] x", "310P3", ["restricted dcn_slow"]),
-        ("DeformableConv2D", "deformable_groups=4", "float[1,16,5,7] x", "310P3", ["restricted dcn_slow"]),
-        ("DeformableConv2D", "deformable_groups=1", "float[1,16,5,7] x", "310", ["restricted dcn_chip"]),
+        ("RoiExtractor", "310P3", []),
+        ("RoiExtractor", "910A", ["restricted chip"]),
+        ("DeformableConv2D", "310P3", []),
+        ("DeformableConv2D", "310", ["restricted chip"]),
     ],
 )
 def test_kernels_of_chips(
-    codes: Callable[..., list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    op: str,
-    attributes: str,
-    inputs: str,
-    soc: str,
-    expected: list[str],
+    codes: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, op: str, soc: str, expected: list[str]
 ) -> None:
     operator = ForeignOperator(op_type=op, home="npu", is_target=True, shaped_like=lambda node: None)
     monkeypatch.setattr("graphopt.compile.support.check.at_home", lambda node: operator)
-    assert codes(f"y = npu.{op}<{attributes}>(x)", inputs=inputs, imports=', "npu" : 1', soc=soc) == expected
+    assert codes(f"y = npu.{op}(x)", imports=', "npu" : 1', soc=soc) == expected
 
 
 def test_calls_of_functions_are_not_read(checked: Check) -> None:

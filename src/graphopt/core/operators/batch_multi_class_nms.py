@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from graphopt.core.errors import PreconditionError
-from graphopt.core.foreign_operator import Call, ForeignOperator
+from graphopt.core.foreign_operator import Call, Caution, ForeignOperator
 from graphopt.core.versioned_ops import VersionedOps
 
 _BOXES, _SCORES, _WINDOW, _COUNTS = range(4)
@@ -202,9 +202,11 @@ _OPSETS = range(8, 17)
 def _check(call: Call) -> Iterator[str]:
     for name in ("max_size_per_class", "max_total_size"):
         if not 1 <= call.integer(name) <= _LARGEST:
-            yield f"{name} is {call.integer(name)}, newer kernels take 1 to {_LARGEST}"
+            yield Caution(f"{name} is {call.integer(name)}, newer kernels take 1 to {_LARGEST}")
     if call.dtype(_BOXES) is ir.DataType.FLOAT:  # lists of dtypes in canndev's configuration, mid-2022
-        yield "its boxes are float32, which Ascend310, 310B, 310P and 910 do not take: they take float16"
+        yield Caution(
+            "its boxes are float32, which Ascend310, 310B, 310P and 910 do not take: they take float16"
+        )
     elif call.dtype(_BOXES) is not ir.DataType.FLOAT16:
         yield f"its boxes are {call.dtype(_BOXES).name}, not float16 or float32"
     if call.dtype(_SCORES) is not call.dtype(_BOXES):
@@ -212,7 +214,9 @@ def _check(call: Call) -> Iterator[str]:
     boxes, scores = call.sizes(_BOXES), call.sizes(_SCORES)
     if boxes is not None and len(boxes) == 4:
         if isinstance(boxes[1], int) and boxes[1] > _PROPOSALS:
-            yield f"of {boxes[1]} boxes the kernel of 2022 looks at the best {_PROPOSALS} of a class only"
+            yield Caution(
+                f"of {boxes[1]} boxes the kernel of 2022 looks at the best {_PROPOSALS} of a class only"
+            )
         if scores is not None and len(scores) == 3 and boxes[2] not in (1, scores[2]):
             yield f"it has {boxes[2]} boxes for {scores[2]} classes, not 1 or as many as classes"
     if call.opset not in _OPSETS:

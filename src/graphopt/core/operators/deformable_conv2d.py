@@ -19,7 +19,7 @@ import onnx_ir as ir
 from graphopt.core.deformable import Geometry
 from graphopt.core.deformable_spellings import ascend_body, ascend_geometry, plain_convolution
 from graphopt.core.errors import PreconditionError
-from graphopt.core.foreign_operator import Call, ForeignOperator, attributes_of
+from graphopt.core.foreign_operator import Call, Caution, ForeignOperator, attributes_of
 
 ATTRIBUTES = {
     "strides": ir.AttributeType.INTS,
@@ -75,9 +75,10 @@ def slowdowns(call: Call) -> Iterator[str]:
     """Yield why a call that compiles runs on the AI CPU, as clauses."""
     groups, channels = call.integer("deformable_groups", 1), _channels(call)
     if groups != 1:
-        yield f"with {groups} deformable groups it runs on the AI CPU, which is slow"
+        yield Caution(f"with {groups} deformable groups it runs on the AI CPU, which is slow")
     elif channels is not None and channels % _CORE_CHANNELS:
-        yield f"{channels} channels are no multiple of {_CORE_CHANNELS}: it runs on the AI CPU, which is slow"
+        why = f"{channels} channels are no multiple of {_CORE_CHANNELS}: it runs on the AI CPU, which is slow"
+        yield Caution(why)
 
 
 def _check(call: Call) -> Iterator[str]:
