@@ -15,7 +15,7 @@ from onnx_ir.passes.common import InlinePass
 
 from graphopt.core.errors import PreconditionError
 from graphopt.core.foreign_operator import Call, Operand, attributes_of
-from graphopt.core.operators import at_home, written_as
+from graphopt.core.operators import all_operators, at_home, written_as
 from graphopt.core.tensors import Array
 from graphopt.core.versioned_ops import Attribute, VersionedOps
 
@@ -159,9 +159,7 @@ def inline_calls(model: ir.Model) -> None:
     attach_bodies(model)
     InlinePass(lambda function: function.doc_string == _MARK)(model)
     detach_bodies(model)
-    _forget_domains(
-        model, {operator.home for operator in map(at_home, _nodes(model)) if operator} | {"npu", "mmcv"}
-    )
+    _forget_domains(model, _homes())
 
 
 def bare_calls(model: ir.Model) -> None:
@@ -170,7 +168,6 @@ def bare_calls(model: ir.Model) -> None:
     Raises:
         PreconditionError: an exporter's operator is left, which no target knows.
     """
-    homes = set()
     for node in list(_nodes(model)):
         operator = at_home(node)
         if operator is None:
@@ -180,9 +177,8 @@ def bare_calls(model: ir.Model) -> None:
                 f"{node.op_type} {node.name or ''} is known to no target; replace it first "
                 "(graphopt support MODEL says with which pass)"
             )
-        homes.add(node.domain)
         node.domain = ""
-    _forget_domains(model, homes)
+    _forget_domains(model, _homes())
 
 
 def import_domain(model: ir.Model, node: ir.Node) -> None:
@@ -263,6 +259,10 @@ def _calls(model: ir.Model, *, in_functions: bool | None = None) -> Iterator[tup
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
     for root, _ in _roots(model):
         yield from root.all_nodes()
+
+
+def _homes() -> set[str]:
+    return {operator.home for operator in all_operators()}
 
 
 def _forget_domains(model: ir.Model, domains: set[str]) -> None:
