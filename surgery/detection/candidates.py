@@ -34,7 +34,7 @@ class Candidates:
         classes_first: see ``scores``.
         one_hot: float32[count, classes]: one where a candidate belongs to the class.
         kept: which candidates count at all.
-        by_class: whether the suppression itself is told the classes, so that its indices tell them.
+        by_class: whether the suppression itself is told the classes; then there are no ``roles``.
         box_dtype: of ``boxes``.
         score_dtype: of ``scores``.
         roles: what the elements are before any selection: a side of a box, the score, the label.
@@ -109,16 +109,16 @@ def _of_classes(boxes: ir.Value, scores: ir.Value, facts: Facts) -> Candidates:
         raise UnsuitableError(f"the sizes of its boxes {boxes.name} and scores {scores.name} are not known")
     batch, classes, count = sizes
     wanted = np.arange(int(np.prod(sizes))).reshape(batch, count, classes).transpose(0, 2, 1)
-    turned = _source(scores, facts, wanted)
+    turned, moved = _source(scores, facts, wanted), _source(boxes, facts, np.arange(batch * count * 4))
     return Candidates(
-        boxes=boxes,
+        boxes=boxes if moved is None else moved.base,
         scores=scores if turned is None else turned.base,
         classes_first=turned is None,
         batch=batch,
         count=count,
         classes=classes,
         by_class=True,
-        roles=_roles(_whole(boxes, 4), _whole(scores), []),
+        roles={},
     )
 
 

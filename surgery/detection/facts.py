@@ -116,6 +116,25 @@ class Facts:
         found = (self._places(base, chain[: index + 1]) for index, base in enumerate(chain))
         return [item for item in found if item is not None][::-1]
 
+    def run(
+        self,
+        nodes: Sequence[ir.Node],
+        wanted: Sequence[ir.Value],
+        given: Mapping[ir.Value, ir.TensorProtocol],
+    ) -> dict[ir.Value, Array] | None:
+        """Run nodes on given and constant tensors; None when that fails.
+
+        Args:
+            nodes: of the standard domain, in order.
+            wanted: some of their outputs.
+            given: what they read that is not constant.
+        """
+        batch = ConstantBatch(nodes, lambda value: given.get(value) or self.tensor(value), self._opset)
+        try:
+            return batch.run(wanted, batch.types())
+        except GraphoptError:
+            return None
+
     @property
     def _sizes(self) -> ShapeAnalysis:
         if self._analysis is None:
@@ -140,14 +159,5 @@ class Facts:
             return Moved(base=base, shape=shape, places=numbers)
         nodes = [node for value in reversed(chain[:-1]) if (node := value.producer()) is not None]
         leaves: dict[ir.Value, ir.TensorProtocol] = {base: ir.Tensor(numbers.reshape(shape))}
-        result = self._run(nodes, chain[0], leaves)
-        return None if result is None else Moved(base=base, shape=shape, places=result.ravel())
-
-    def _run(
-        self, nodes: Sequence[ir.Node], wanted: ir.Value, leaves: Mapping[ir.Value, ir.TensorProtocol]
-    ) -> Array | None:
-        batch = ConstantBatch(nodes, lambda value: leaves.get(value) or self.tensor(value), self._opset)
-        try:
-            return batch.run([wanted], batch.types())[wanted]
-        except GraphoptError:
-            return None
+        found = self.run(nodes, [chain[0]], leaves)
+        return None if found is None else Moved(base=base, shape=shape, places=found[chain[0]].ravel())

@@ -27,13 +27,15 @@ class Result:
     Attributes:
         value: the tensor.
         kind: ``dets`` (x1 y1 x2 y2 score), ``boxes``, ``scores`` or ``labels``.
-        sizes: of its axes behind that of the rows.
+        front: sizes of the axes in front of that of the rows: the batch, or none.
+        sizes: of the axes behind it.
         dtype: of its elements.
         limit: the first rows that it holds; None is all.
     """
 
     value: ir.Value
     kind: str
+    front: tuple[int, ...] = ()
     sizes: tuple[int, ...]
     limit: int | None
     dtype: ir.DataType
@@ -86,18 +88,13 @@ def _result(
     return Result(
         value=value,
         kind=kind,
-        sizes=held.columns.shape[held.axis + 1 :],
+        sizes=held.columns.shape[1:],
         limit=held.limit,
         dtype=facts.dtype(value) or ir.DataType.FLOAT,
     )
 
 
 def _role(column: Column, candidates: Candidates, rows: RowTracker) -> str | None:
-    if isinstance(column, Index):
-        return LABEL if candidates.by_class and column == Index(1) else None
-    told = {axis for _, axis in column.by}
-    role = candidates.roles.get(before_selection(column, rows))
-    needed = {2} | ({0} if candidates.batch > 1 else set())
-    if candidates.by_class and candidates.classes > 1 and role not in SIDES:
-        needed |= {1}
-    return role if needed <= told else None
+    if isinstance(column, Index) or 2 not in {axis for _, axis in column.by}:
+        return None
+    return candidates.roles.get(before_selection(column, rows))

@@ -11,6 +11,7 @@ from graphopt.surgery.detection.facts import Facts
 from graphopt.surgery.detection.reasons import UnsuitableError
 from graphopt.surgery.detection.results import Result, read_results
 from graphopt.surgery.detection.rows import RowTracker
+from graphopt.surgery.detection.tried_results import Limits, try_results
 from graphopt.surgery.graph_queries import attribute_int, input_of, is_op, label
 
 
@@ -53,27 +54,38 @@ def read_suppression(nms: ir.Node, facts: Facts, rows: RowTracker) -> Suppressio
             "its boxes are centres and sizes (center_point_box); the operator takes corners"
         )
     candidates = read_candidates(nms, facts, rows)
-    results = read_results(nms, candidates, facts, rows)
-    limits = {result.limit for result in results}
-    if len(limits) > 1:
-        raise UnsuitableError("its results hold different numbers of detections")
-    each = _most(nms, candidates, facts)
-    everything = candidates.count * candidates.classes
-    total = limits.pop()
-    if each is not None and not candidates.by_class:
-        total = each if total is None else min(total, each)
-    if total is None:
-        raise UnsuitableError("nothing limits the number of detections; the operator wants a limit")
-    total = min(total, everything)
+    limits = Limits(
+        iou=_overlap(nms, facts),
+        above=_threshold(nms, candidates, facts),
+        per_class=_most(nms, candidates, facts),
+    )
+    if candidates.by_class:
+        results, total = try_results(nms, candidates, limits, facts)
+        per_class = limits.per_class
+    else:
+        results = read_results(nms, candidates, facts, rows)
+        total, per_class = _total(results, limits.per_class), None
+    total = min(total, candidates.count * candidates.classes)
     return Suppression(
         nms=nms,
         candidates=candidates,
         results=results,
-        iou=_overlap(nms, facts),
-        above=_threshold(nms, candidates, facts),
-        per_class=total if each is None or not candidates.by_class else min(each, total),
+        iou=limits.iou,
+        above=limits.above,
+        per_class=min(per_class or total, total),
         total=total,
     )
+
+
+def _total(results: Sequence[Result], limit: int | None) -> int:
+    """Return how many rows all results hold at most; the suppression itself may have a limit, too."""
+    limits = {result.limit for result in results}
+    if len(limits) > 1:
+        raise UnsuitableError("its results hold different numbers of detections")
+    found = [item for item in (limit, *limits) if item is not None]
+    if not found:
+        raise UnsuitableError("nothing limits the number of detections; the operator wants a limit")
+    return min(found)
 
 
 def _overlap(nms: ir.Node, facts: Facts) -> float:

@@ -138,17 +138,17 @@ class SuppressionWriter:
         return picked[0], picked[1]
 
     def _result(self, result: Result, boxes: ir.Value, scores: ir.Value, classes: ir.Value) -> ir.Value:
-        build, total = self._build, self._found.total
+        build, total, batch = self._build, self._found.total, self._found.candidates.batch
         if result.kind == DETS:
-            column = build.reshape(scores, (1, total, 1))
+            column = build.reshape(scores, (batch, total, 1))
             value = self._op("Concat", boxes, column, attributes={"axis": 2})
         else:
             value = {BOXES: boxes, SCORES: scores, LABELS: classes}[result.kind]
-        value = build.reshape(value, (total, *result.sizes))
+        value = build.reshape(value, (*result.front, total, *result.sizes))
         if self._found.is_inner:
             value = self._filled(value, scores, classes, len(result.sizes))
         value = self._cast(value, result.dtype)
-        value.shape = ir.Shape([total, *result.sizes])
+        value.shape = ir.Shape([*result.front, total, *result.sizes])
         return value
 
     def _filled(self, value: ir.Value, scores: ir.Value, classes: ir.Value, axes: int) -> ir.Value:

@@ -407,6 +407,108 @@ def test_fewer_proposals_can_be_asked_for(model_of: Build, run_model: Run) -> No
     assert run_model(model, pictures(0, **STAGE_SHAPES))["dets"].shape == (4, 5)
 
 
+BATCHED = """<ir_version: 8, opset_import: ["" : 11]>
+    g (float[2,7,4] x, float[2,7,3] z) => (float[2,n,5] found, int64[2,n] names)
+    <int64[1] most = {50}, float[1] iou = {0.3}, float[1] above = {0.4}, int64[1] at2 = {2},
+     int64[1] at4 = {4}, float sides = {64}, int64[1] column0 = {0}, int64[1] column1 = {1},
+     int64[1] column2 = {2},
+     int64 classes = {3}, int64 count = {7}, int64[1] all = {42}, int64[1] rows = {-1},
+     int64[2] images = {2,21},
+     int64[1] five = {5}, int64[3] each = {1,3,1}, int64[2] quads = {-1,4}, int64[2,1] starts = {0,21}> {
+        p = Slice (x, column0, at2, at2)  q = Abs (p)  r = Mul (q, sides)  u = Slice (x, at2, at4, at2)
+        v = Abs (u)  w = Mul (v, sides)  e = Add (r, w)  boxes = Concat <axis = 2> (r, e)
+        scores = Sigmoid (z)
+        turned = Transpose <perm = [0,2,1]> (scores)
+        chosen = NonMaxSuppression (boxes, turned, most, iou, above)
+        b0 = Gather <axis = 1> (chosen, column0)  b1 = Mul (b0, classes)
+        c0 = Gather <axis = 1> (chosen, column1)  b2 = Add (b1, c0)  b3 = Mul (b2, count)
+        n0 = Gather <axis = 1> (chosen, column2)  b4 = Add (b3, n0)
+        places = Reshape (b4, rows)  many = Shape (places)
+        nothing = ConstantOfShape (all)  ones = ConstantOfShape <value = float[1] {1}> (many)
+        marks = ScatterElements <axis = 0> (nothing, places, ones)  s0 = Reshape (turned, rows)
+        s1 = Mul (s0, marks)  s2 = Reshape (s1, images)  best, order = TopK (s2, five)
+        t0 = Tile (boxes, each)  t1 = Reshape (t0, quads)  t2 = Add (order, starts)
+        t3 = Gather <axis = 0> (t1, t2)  t4 = Unsqueeze <axes = [2]> (best)
+        found = Concat <axis = 2> (t3, t4)  names = Div (order, count)
+    }"""
+"""Two images at once; the suppression is told the classes, and its answer is looked up in a mask."""
+BATCHED_SHAPES = {"x": (2, 7, 4), "z": (2, 7, 3)}
+BATCH = Detections(dets="found", labels="names", limit=5, score_threshold=0.4, iou_threshold=0.3)
+
+
+def test_a_batch_is_done_by_one_operator(compare: Compare) -> None:
+    model = compare(BATCHED, what=BATCH, shapes=BATCHED_SHAPES)
+    boxes, scores = the_call(model).inputs
+    assert boxes is not None
+    assert scores is not None
+    assert [list(value.shape or ()) for value in (boxes, scores)] == [[2, 7, 1, 4], [2, 7, 3]]
+    assert [list(value.shape or ()) for value in model.graph.outputs] == [[2, 5, 5], [2, 5]]
+    assert not ops(model) & {"ScatterElements", "NonMaxSuppression", "TopK", "Transpose"}
+
+
+ONE_IMAGE = """<ir_version: 8, opset_import: ["" : 13]>
+    g (float[1,8,4] x, float[1,3,8] z) => (float[n,4] corners, float[n] chance, int64[n] names)
+    <int64[1] most = {2}, float[1] iou = {0.3}, float[1] above = {0.4}, int64[1] at2 = {2},
+     int64[1] at4 = {4}, float sides = {64}, int64[1] at0 = {0}, int64 one = {1}, int64 two = {2},
+     int64[1] six = {6}> {
+        p = Slice (x, at0, at2, at2)  q = Abs (p)  r = Mul (q, sides)  u = Slice (x, at2, at4, at2)
+        v = Abs (u)  w = Mul (v, sides)  e = Add (r, w)  boxes = Concat <axis = 2> (r, e)
+        scores = Sigmoid (z)
+        chosen = NonMaxSuppression (boxes, scores, most, iou, above)
+        s0 = GatherND (scores, chosen)  size = Shape (s0)  most_rows = Min (size, six)
+        chance, order = TopK (s0, most_rows)  sorted = Gather <axis = 0> (chosen, order)
+        names = Gather <axis = 1> (sorted, one)  n0 = Gather <axis = 1> (sorted, two)
+        listed = Squeeze (boxes, at0)  corners = Gather <axis = 0> (listed, n0)
+    }"""
+"""Several outputs, two boxes of a class at most, scores of classes first, as YOLO models are exported."""
+
+
+def test_separate_outputs_of_one_image_and_a_limit_of_each_class(model_of: Build, run_model: Run) -> None:
+    model, report = run_pass(model_of(ONE_IMAGE), ReplaceNms())
+    assert report.modified, report.declined
+    call = the_call(model)
+    assert call.attributes["max_size_per_class"].value == 2
+    assert call.attributes["max_total_size"].value == 6
+    assert [(v.name, list(v.shape or ())) for v in model.graph.outputs] == [
+        ("corners", [6, 4]),
+        ("chance", [6]),
+        ("names", [6]),
+    ]
+    for seed in range(4):
+        feeds = pictures(seed, x=(1, 8, 4), z=(1, 3, 8))
+        before, after = run_model(model_of(ONE_IMAGE), feeds), run_model(model, feeds)
+        rows = len(before["chance"])
+        for name, array in before.items():
+            assert np.abs(np.subtract(after[name][:rows], array)).max(initial=0) < 1e-5
+            assert not after[name][rows:].any()
+
+
+def test_a_tail_without_a_limit_is_declined(model_of: Build) -> None:
+    text = changed(ONE_IMAGE, ("Min (size, six)", "Identity (size)"), ("most = {2}", "most = {50}"))
+    assert "nothing limits the number" in declined(model_of, text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ([("s1 = Mul (s0", "s1 = Add (s0")], "dets are not what the operator answers"),
+        ([("names = Div (order, count)", "names = Mod (order, count)")], "labels are not what the operator"),
+        ([("float[1] above = {0.4}", "float[1] above = {-0.4}")], "negative"),
+        ([("t4 = Unsq", "also = Abs (z)  t5 = ReduceMax (also)  t4 = Unsq"), ("(t3, t4)", "(t3, t6)"),
+          ("t4 = Unsqueeze <axes = [2]> (best)", "t4 = Unsqueeze <axes = [2]> (best)  t6 = Add (t4, t5)")],
+         "also reads z"),
+        ([("names = Div (order, count)", "names = Cast <to = 1> (order)")], "scores are not what the"),
+        ([("float[2,7,4] x", "float[2,k,4] x")], "are not known"),
+        ([("names = Div", "spare = Neg (marks)  names = Div")], "reads what it chooses"),
+    ],
+)  # fmt: skip
+def test_a_tail_that_answers_otherwise_is_declined(
+    changes: list[tuple[str, str]], why: str, model_of: Build
+) -> None:
+    text = changed(BATCHED, *changes).replace("float[2,n,5] found", "float[a,b,c] found")
+    assert why in declined(model_of, text.replace("int64[2,n] names", "int64[d,e] names"))
+
+
 def test_the_half_precision_boundary_is_at_the_operator(model_of: Build, run_model: Run) -> None:
     model, _ = run_pass(model_of(detector()), ReplaceNms(boundary="fp16"))
     call = the_call(model)
