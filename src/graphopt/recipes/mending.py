@@ -20,7 +20,7 @@ BY_OPERATOR: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Conv": ("split_large_kernel", "conv1d_to_conv2d"),
         "ConstantOfShape": ("static_shapes",),
         "DeformConv": ("replace_dcn", "decompose_dcn"),
-        "DeformableConv2D": ("decompose_dcn",),
+        "DeformableConv2D": ("split_deformable_groups", "decompose_dcn"),
         "Dropout": ("drop_dropout",),
         "Einsum": ("decompose_einsum",),
         "Expand": ("static_shapes", "remove_expand"),
