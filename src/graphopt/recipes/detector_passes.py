@@ -1,12 +1,8 @@
-"""The steps that published detectors share, around those that replace what a target has operators for."""
+"""The steps that published detectors share, behind those that replace what a target has operators for."""
 
 from graphopt.surgery import PassStep
 
-STATIC = (PassStep("fold_constants"), PassStep("static_shapes"))
-"""First: sizes that exporters trace become constants, which the replacing passes read."""
-
 CLEAN = (
-    # The replaced parts had left open sizes behind them.
     PassStep("static_shapes", {"require_static": True}),
     PassStep("remove_identity"),
     PassStep("normalize_resize"),
@@ -26,4 +22,4 @@ CLEAN = (
     PassStep("fuse_affine"),
     PassStep("merge_duplicates"),
 )
-"""Last: nothing stays that the target refuses, or that a hand-made port removed for speed."""
+"""Nothing stays open, nothing that the target refuses, and nothing that a hand-made port removed for speed."""

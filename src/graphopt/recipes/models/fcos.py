@@ -3,7 +3,7 @@
 from graphopt.core.comparison import Tolerance
 from graphopt.core.preprocessing import DecodeCv2, NormalizeMmcv, PadCentredTo, ResizeToFitCv2, ToNchw
 from graphopt.core.tensors import TensorSpec
-from graphopt.recipes.detector_passes import CLEAN, STATIC
+from graphopt.recipes.detector_passes import CLEAN
 from graphopt.recipes.recipe import Published, Recipe
 from graphopt.surgery import PassStep
 
@@ -44,7 +44,7 @@ RECIPE = Recipe(
         ToNchw(),
     ),
     passes=(
-        *STATIC,
+        PassStep("fold_constants"),
         PassStep("replace_nms", expect=1),
         *CLEAN,
         PassStep("pin_outputs", {"names": ("labels", "dets")}),

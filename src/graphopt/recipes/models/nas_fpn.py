@@ -10,7 +10,7 @@ from graphopt.core.preprocessing import (
     ToNchw,
 )
 from graphopt.core.tensors import TensorSpec
-from graphopt.recipes.detector_passes import CLEAN, STATIC
+from graphopt.recipes.detector_passes import CLEAN
 from graphopt.recipes.recipe import Published, Recipe
 from graphopt.surgery import Expect, PassStep
 
@@ -51,9 +51,9 @@ RECIPE = Recipe(
         ToNchw(),
     ),
     passes=(
+        PassStep("fold_constants"),
         # In each of seven stages: three maps are enlarged, one is pooled from a pool, gates are put in order.
         PassStep("replace_merge_cells", expect=(Expect(35, "pytorch 1.8"),)),
-        *STATIC,
         PassStep("replace_nms", expect=1),
         *CLEAN,
         PassStep("pin_outputs", {"names": ("dets", "labels")}),
