@@ -7,7 +7,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
-from graphopt.surgery.graph_queries import input_of, is_op, label, nodes_of, opset_of, used_elsewhere
+from graphopt.surgery.graph_queries import input_of, is_op, label, nodes_of, opset_of
 from graphopt.surgery.semantics.slicing import Cut, compose, cuts_of, write_slice
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
 from graphopt.surgery.versioned_builder import VersionedBuilder
@@ -30,7 +30,8 @@ class MergeSlices(GraphPass):
     Why: ``x[:, :, 1:-1, 2:-2]`` is exported as one Slice per axis; each copies the tensor, and on
     some devices each runs on the host.
     Before: ``x -> Slice(axis 2, 1:-1) -> Slice(axis 3, 2:-2)``.
-    After: ``x -> Slice(axes 2 and 3)``; on the same axis where one start, end and step can say it.
+    After: ``x -> Slice(axes 2 and 3)``; on the same axis where one start, end and step can say it. Several
+    that read one Slice are all joined with it.
     Seen in: box_decoder.
     Known as: merge-slices (5).
     """
@@ -41,17 +42,17 @@ class MergeSlices(GraphPass):
         """Yield every Slice that reads a Slice; see ``GraphPass.sites``."""
         pairs = [(node, upper) for node in nodes_of(model, "Slice") if (upper := _upper(node)) is not None]
         types = infer_types(model) if pairs else {}
-        taken: set[ir.Node] = set()
+        joined: set[ir.Node] = set()
         for node, upper in pairs:
-            source, between = upper.inputs[0], upper.outputs[0]
-            if source is None or taken & {node, upper}:
+            source = upper.inputs[0]
+            if source is None or upper in joined:
                 continue  # the next sweep looks at it again
-            reason = used_elsewhere(between, node)
+            reason = _why_it_stays(upper.outputs[0])
             cuts = reason or _joined(model, node, upper, types.get(source))
             if isinstance(cuts, str):
                 yield Declined(node=node, why=cuts)
                 continue
-            taken |= {node, upper}
+            joined.add(node)
             axes = ", ".join(map(str, sorted(cuts)))
             what = f"it takes with {label(upper)} at once along axes {axes}"
             yield _Pair(node=node, what=what, upper=upper, cuts=cuts)
@@ -62,6 +63,14 @@ class MergeSlices(GraphPass):
         if isinstance(site, _Pair) and source is not None:
             builder = VersionedBuilder(model, site.node)
             builder.replace(write_slice(builder, source, site.cuts))
+
+
+def _why_it_stays(between: ir.Value) -> str | None:
+    """Return who reads the upper Slice but is no Slice of it (a clause), None when nobody does."""
+    if between.is_graph_output():
+        return f"{between.name} is a graph output"
+    others = [user for user, index in between.uses() if index != 0 or not is_op(user, "Slice")]
+    return f"{between.name} is also read by {label(others[0])}" if others else None
 
 
 def _upper(node: ir.Node) -> ir.Node | None:

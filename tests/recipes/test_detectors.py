@@ -20,10 +20,11 @@ from graphopt.surgery.shapes.shape_inference import infer_types
 EMITTED = {
     "fcos": {"BatchMultiClassNMS": 1},
     "nas_fpn": {"BatchMultiClassNMS": 1},
+    "faster_rcnn_dcn": {"BatchMultiClassNMS": 2, "DeformableConv2D": 13, "RoiExtractor": 1},
 }
 GONE = (
     "NonZero", "NonMaxSuppression", "ScatterND", "Shape", "MMCVDeformConv2d", "RoiAlign", "Loop", "If",
-    "ConstantOfShape", "Range", "Expand", "Where", "Constant", "Identity", "Dropout",
+    "ConstantOfShape", "Range", "Expand", "Constant", "Identity", "Dropout",
 )  # fmt: skip
 
 

@@ -22,4 +22,4 @@ CLEAN = (
     PassStep("fuse_affine"),
     PassStep("merge_duplicates"),
 )
-"""Nothing stays open, nothing that the target refuses, and nothing that a hand-made port removed for speed."""
+"""Nothing stays open, nothing that the target refuses, nothing that a hand-made port removed for speed."""

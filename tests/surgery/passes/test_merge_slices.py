@@ -110,6 +110,24 @@ def test_a_slice_that_others_read_too_is_declined(rewrite: Rewrite) -> None:
     result.assert_same()
 
 
+def test_all_slices_of_a_slice_are_joined_with_it(rewrite: Rewrite) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]> g (float[4,9] x) => (float[a,b] y, float[c,d] z)
+        <int64[1] i = {1}, int64[1] j = {3}, int64[1] e = {8}, int64[1] l = {5}> {
+        a = Slice (x, i, e, i) b = Slice (a, i, j, i) c = Slice (a, j, l, i) d = Slice (c, i, e, i)
+        y = Neg (b) z = Neg (d) }"""
+    result = rewrite(text, MergeSlices())
+    assert sorted(result.ops) == ["Neg", "Neg", "Slice", "Slice"]
+    result.assert_same()
+
+
+def test_a_slice_whose_content_says_what_another_takes_stays(rewrite: Rewrite) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]> g (int64[6] x) => (int64[a] y)
+        <int64[1] i = {1}, int64[1] j = {3}, int64[1] z = {0}> {
+        a = Slice (x, i, j) b = Slice (a, z, i) c = Abs (b) [other] y = Slice (x, z, a) }"""
+    result = rewrite(text, MergeSlices(), compare=False)
+    assert result.declined == ("a is also read by Slice other",)
+
+
 def test_what_is_computed_at_run_time_is_declined(rewrite: Rewrite) -> None:
     text = """<ir_version: 8, opset_import: ["" : 13]> g (float[9] x, int64[1] n) => (float[m] y)
         <int64[1] z = {1}, int64[1] e = {7}> { a = Slice (x, z, e) b = Slice (a, z, n) y = Neg (b) }"""

@@ -1,0 +1,81 @@
+"""Faster R-CNN R50 FPN with deformable convolutions in stages 3 to 5: two-stage detection (COCO)."""
+
+from graphopt.core.comparison import Tolerance
+from graphopt.core.preprocessing import (
+    DecodeCv2,
+    NormalizeMmcv,
+    PadCentredTo,
+    ResizeToFitCv2,
+    SwapChannels,
+    ToNchw,
+)
+from graphopt.core.tensors import TensorSpec
+from graphopt.recipes.detector_passes import CLEAN
+from graphopt.recipes.recipe import Published, Recipe
+from graphopt.surgery import PassStep
+
+_GUIDE = "Faster R-CNN DCN guide, Ascend/ModelZoo-PyTorch (ACL_PyTorch)"
+_SIDE = 1216
+_DETECTIONS = 100
+"""What the test configuration keeps (max_per_img)."""
+
+
+RECIPE = Recipe(
+    name="faster_rcnn_dcn",
+    title="Faster R-CNN with deformable convolutions: object detection, ResNet-50 FPN, COCO",
+    inputs=(
+        TensorSpec(
+            name="input",
+            shape=(1, 3, _SIDE, _SIDE),
+            dtype="float32",
+            layout="NCHW",
+            unit="RGB, normalised with the ImageNet mean and deviation",
+        ),
+    ),
+    outputs=(
+        TensorSpec(
+            name="dets",
+            shape=(_DETECTIONS, 5),
+            dtype="float32",
+            unit="x1, y1, x2, y2 in pixels of the input, then score",
+            role="dets",
+        ),
+        TensorSpec(name="labels", shape=(_DETECTIONS,), dtype="int64", unit="class", role="labels"),
+    ),
+    preprocessing=(
+        DecodeCv2(colour="BGR"),
+        ResizeToFitCv2(width=_SIDE, height=_SIDE, rounding="half_up"),
+        SwapChannels(),
+        NormalizeMmcv(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
+        PadCentredTo(width=_SIDE, height=_SIDE, value=(0.0, 0.0, 0.0)),
+        ToNchw(),
+    ),
+    passes=(
+        PassStep("fold_constants"),
+        # The network has 4, 6 and 3 bottlenecks with one each.
+        PassStep("replace_dcn", expect=13),
+        PassStep("replace_roi_extractor", expect=1),
+        # Proposals and detections. The published figures were measured with max_proposals=500.
+        PassStep("replace_nms", expect=2),
+        *CLEAN,
+        PassStep("pin_outputs", {"names": ("dets", "labels")}),
+    ),
+    tolerance=Tolerance(
+        atol=1e-4, rtol=1e-4, peak=1e-5, why="scores are 0 to 1; boxes are float32 behind 80 layers"
+    ),
+    atc={"input_format": "NCHW", "log": "debug"},
+    published=(
+        Published(what="box mAP, PyTorch", value=0.413, source=_GUIDE),
+        Published(what="box mAP with 500 proposals, Ascend 310", value=0.412, source=_GUIDE),
+        Published(what="box mAP with 500 proposals, Ascend 310P", value=0.411, source=_GUIDE),
+        *(
+            Published(what=f"images/s at batch {batch}, {chip}", value=value, source=_GUIDE)
+            for chip, values in (
+                ("T4", {1: 5.40, 4: 4.00, 8: 3.60}),
+                ("Ascend 310", {1: 4.61, 4: 6.68, 8: 7.21}),
+                ("Ascend 310P", {1: 7.41, 4: 8.81, 8: 8.45, 16: 8.71}),
+            )
+            for batch, value in values.items()
+        ),
+    ),
+)
