@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from graphopt.core.artefacts import Artefact
-from graphopt.core.detections import detections_of_roles
+from graphopt.core.detections import detections_of_roles, roles_of_detections
 from graphopt.core.files import check_output, sha256_of
 from graphopt.core.garbage import rarely_collected
 from graphopt.core.lineage import recipe_of
@@ -194,7 +194,7 @@ def _save_sidecar(report: RewriteReport, state: State, output: Path, known: Sequ
     inputs, outputs = input_specs(state.model), output_specs(state.model)
     if parent is not None:
         inputs = _with_roles(inputs, parent.inputs, {})
-    outputs = _with_roles(outputs, known, state.names)
+    outputs = _with_roles(outputs, [*known, *roles_of_detections(state.detections, known)], state.names)
     first = inputs[0].shape[0] if inputs and inputs[0].shape else None
     Artefact(
         path=output,

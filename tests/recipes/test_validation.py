@@ -53,6 +53,15 @@ def test_outputs_of_any_name_are_detections_by_their_order(tmp_path: Path) -> No
     assert not validate_stages([str(raw), str(wrong)], roles=roles).passed
 
 
+def test_one_stage_whose_detections_are_known_is_enough(tmp_path: Path) -> None:
+    raw = _write(tmp_path / "raw.onnx")
+    fixed = _write(tmp_path / "fixed.onnx", fixed=True, order="1, 0")
+    roles = parse_roles("detection:dets=dets,labels=labels")
+    report = validate_stages([str(raw), str(fixed)], roles=roles)
+    assert report.passed
+    assert report.detections[0].name == "found, classes"
+
+
 def test_roles_of_named_tensors_hold_for_stages_that_have_them(tmp_path: Path) -> None:
     raw, same = _write(tmp_path / "raw.onnx"), _write(tmp_path / "same.onnx")
     named = parse_roles("detection:dets=found,labels=classes")

@@ -85,6 +85,22 @@ def detections_of_roles(outputs: Sequence[TensorSpec]) -> Detections | None:
     return Detections(dets=names["dets"], labels=names.get("labels", ""))
 
 
+def roles_of_detections(
+    found: Sequence[Detections], known: Sequence[TensorSpec] = ()
+) -> tuple[TensorSpec, ...]:
+    """Return the roles of outputs that are detections; those of ``known`` stay as they are.
+
+    The specs have names and roles only.
+    """
+    pairs = [pair for item in found for pair in ((item.dets, "dets"), (item.labels, "labels"))]
+    taken = {spec.name for spec in known if spec.role}
+    return tuple(
+        TensorSpec(name=name, shape=(), dtype="", role=role)
+        for name, role in pairs
+        if name and name not in taken
+    )
+
+
 class Side(enum.Enum):
     """Which of two models."""
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from graphopt.core.comparison import FLOAT32_REORDERED, Tolerance
+from graphopt.core.detections import detections_of_roles
 from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import UsageError
 from graphopt.core.golden import GOLDEN_FILE
@@ -57,7 +58,7 @@ def validate_stages(
                 on_progress(done, len(feeds.samples))
 
         _check_roles(roles, sessions)
-        known = [_known_outputs(*pair, roles) for pair in zip(stages, sessions, strict=True)]
+        known = _alike([_known_outputs(*pair, roles) for pair in zip(stages, sessions, strict=True)])
         labels = [stage.label for stage in stages]
         return compare_sessions(
             sessions[0],
@@ -78,6 +79,21 @@ def _check_roles(roles: Roles | None, sessions: Sequence[Session]) -> None:
         raise UsageError(
             f"--as: no stage has an output {unknown[0]!r}; {did_you_mean(unknown[0], sorted(outputs))}"
         )
+
+
+def _alike(stages: list[tuple[TensorSpec, ...]]) -> list[tuple[TensorSpec, ...]]:
+    """Where one stage is known to answer with detections, tell those of others by their dtypes and sizes."""
+    if not any(detections_of_roles(outputs) for outputs in stages):
+        return stages
+    return [outputs if detections_of_roles(outputs) else _as_detections(outputs) for outputs in stages]
+
+
+def _as_detections(outputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    boxes = [spec.name for spec in outputs if spec.dtype.startswith("float") and spec.shape[-1:] == (5,)]
+    classes = [spec.name for spec in outputs if spec.dtype.startswith("int")]
+    if len(boxes) != 1 or len(classes) != 1:
+        return outputs
+    return with_roles(outputs, {boxes[0]: "dets", classes[0]: "labels"})
 
 
 def _known_outputs(stage: Stage, session: Session, roles: Roles | None) -> tuple[TensorSpec, ...]:

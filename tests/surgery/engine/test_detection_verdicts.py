@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from graphopt.core.artefacts import Artefact
 from graphopt.core.comparison import FLOAT32_REORDERED
 from graphopt.core.detections import Detections, DetectionTolerance
 from graphopt.core.onnx_files import load_model, write_model
@@ -148,6 +149,16 @@ def test_the_same_set_in_other_rows_is_proven(detector: Path, tmp_path: Path) ->
     assert found.images == verification.samples == 2
     assert [item.name for item in verification.comparisons] == ["dets, labels"]
     assert json.loads(json.dumps(report.to_json()))["verification"]["detections"][0]["passed"]
+
+
+def test_later_verbs_learn_which_outputs_are_detections(detector: Path, tmp_path: Path) -> None:
+    rewrite_file(detector, tmp_path / "o.onnx", [FixRows()])
+    made = Artefact.load(tmp_path / "o.onnx")
+    assert made is not None
+    assert [(spec.name, spec.role, spec.dtype) for spec in made.outputs] == [
+        ("dets", "dets", "float32"),
+        ("labels", "labels", "int64"),
+    ]
 
 
 def test_number_by_number_the_same_rewrite_is_a_failure(detector: Path, tmp_path: Path) -> None:
