@@ -1,7 +1,11 @@
+import re
+from pathlib import Path
+
 import onnx
 import pytest
 
-from graphopt.recipes.mending import BY_ASPECT, BY_OPERATOR, mends
+import graphopt.compile.support as tables
+from graphopt.recipes.mending import BY_ASPECT, BY_LIMIT, BY_OPERATOR, OPTIONS, ORDER, mends, mends_limit
 from graphopt.surgery.catalogue import pass_names
 
 NAMED = {name for names in (*BY_OPERATOR.values(), *BY_ASPECT.values()) for name in names}
@@ -30,3 +34,34 @@ def test_what_concerns_the_model_comes_first_each_once(
     op_types: list[str], aspects: list[str], expected: tuple[str, ...]
 ) -> None:
     assert mends(op_types, aspects) == expected
+
+
+def test_limits_are_codes_of_rules_and_their_passes_exist() -> None:
+    folder = Path(tables.__file__).parent
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.py")))
+    codes = set(re.findall(r"(?:restricted|unsupported|unknown)\(\s*f?\"(\w+)", text))
+    codes |= {"conv_kernel", "int64", "dtype"}  # put together, or chosen by dtype
+    assert BY_LIMIT.keys() <= codes
+    named = {name for names in BY_LIMIT.values() for name in names} | set(ORDER)
+    assert named <= set(pass_names())
+    assert all(pair[1] in BY_LIMIT[pair[0]] for pair in OPTIONS)
+    assert len(set(ORDER)) == len(ORDER)
+
+
+def test_every_pass_that_mends_a_limit_exactly_has_its_turn() -> None:
+    known = {name for names in BY_LIMIT.values() for name in names}
+    assert known - set(ORDER) == {"clamp_constants", "resize_mode"}  # both change numbers
+
+
+@pytest.mark.parametrize(
+    ("code", "op", "expected"),
+    [
+        ("not_registered", "Gelu", ("decompose_gelu",)),
+        ("opset", "LayerNormalization", ("lower_opset", "decompose_layernorm")),
+        ("prelu_slope", "PRelu", ("prelu_slope",)),
+        ("selu", "Selu", ()),
+        ("model_opset", "", ("lower_opset",)),
+    ],
+)
+def test_findings_name_the_passes_to_try(code: str, op: str, expected: tuple[str, ...]) -> None:
+    assert mends_limit(code, op) == expected

@@ -124,7 +124,7 @@ def _faults(support: Support) -> dict[Fault, tuple[str, Finding]]:
 
 
 def _badness(support: Support) -> tuple[int, ...]:
-    kinds = [item.verdict for _, item in _faults(support).values()]
+    kinds = [item.verdict for item in (*support.model, *(f for node in support.nodes for f in node.faults))]
     return tuple(kinds.count(verdict) for verdict in reversed(Verdict) if verdict is not Verdict.FINE)
 
 
