@@ -15,7 +15,7 @@ from graphopt.core.artefacts import Artefact
 from graphopt.core.errors import MissingBackendError, ToolFailure, UnsupportedError, UsageError
 from graphopt.core.files import atomic_folder, output_errors
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
-from graphopt.core.operators import at_home
+from graphopt.core.operators import at_home, operator_modules
 from graphopt.core.roles import Roles
 from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.batches import BatchCopies
@@ -133,9 +133,9 @@ def _refuse_exporters_operators(model: Path, target: str) -> None:
     words = " and ".join(f"{count} {name}" for name, count in left.items())
     passes = ",".join(mends(left))
     advice = f"graphopt apply {model} --passes {passes}" if passes else f"graphopt support {model}"
-    raise UsageError(
-        f"{model} holds {words}, which exporters write and ATC does not know; rewrite first: {advice}"
-    )
+    own = [path for item, _, path in operator_modules() if path and item.op_type in left]
+    known = f"; or, if your operator package teaches ATC, say is_target=True in {own[0]}" if own else ""
+    raise UsageError(f"{model} holds {words}, which ATC does not know; rewrite first: {advice}{known}")
 
 
 def _record_types(model: ir.Model, values: Sequence[ir.Value]) -> None:

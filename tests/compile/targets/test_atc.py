@@ -1,6 +1,5 @@
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import time
@@ -323,80 +322,6 @@ def test_deepmar_gives_the_published_call(filled_deepmar: Path, tmp_path: Path) 
         '--input_shape="actual_input_1:1,3,224,224" --log=error --soc_version=Ascend310P3'
     ) in plan.script.splitlines()
     assert plan.notes == ()
-
-
-PUBLISHED = {
-    "deepmar": (
-        "actual_input_1:1,3,224,224",
-        "",
-        (
-            "atc --model=deepmar_bs1_nopad.onnx --framework=5 --output=deepmar_bs1 --input_format=NCHW "
-            '--input_shape="actual_input_1:1,3,224,224" --log=error --soc_version=${chip_name}'
-        ),
-    ),
-    "refinenet": (
-        "input:1,3,500,500",
-        "",
-        (
-            "atc --framework=5 --model=model/RefineNet_910.onnx --output=model/RefineNet_910_bs1 "
-            "--input_format=NCHW "
-            '--input_shape="input:1,3,500,500" --log=debug --soc_version=Ascend${chip_name}'
-        ),
-    ),
-    "nas_fpn": (
-        "input:1,3,640,640",
-        "auto",
-        (
-            "atc --model=./nas_fpn.onnx --framework=5 --output=nas_fpn_bs1 --input_format=NCHW "
-            '--input_shape="input:1,3,640,640" --log=error --soc_version=${chip_name} '
-            '--out_nodes="Concat_1487:0;Reshape_1489:0"'
-        ),
-    ),
-    "fcos": (
-        "input:1,3,800,1333",
-        "labels;dets",
-        (
-            "atc --framework=5 --model=./fcos.onnx --output=fcos_bs1 --input_format=NCHW "
-            '--input_shape="input:1,3,800,1333" --log=error --soc_version=Ascend${chip_name} '
-            '--out_nodes="labels;dets"'
-        ),
-    ),
-    "faster_rcnn_dcn": (
-        "input:1,3,1216,1216",
-        "",
-        (
-            "atc --framework=5 --model=./faster_rcnn_r50_fpn_1x_coco.onnx "
-            "--output=./faster_rcnn_r50_fpn_1x_coco_bs1 --input_format=NCHW "
-            '--input_shape="input:1,3,1216,1216" --log=debug --soc_version=Ascend${chip_name}'
-        ),
-    ),
-}
-"""Input, out_nodes as asked for, and the call of each guide (``out_node``, a slip, written in full)."""
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_call_has_the_options_and_shapes_of_the_published_one(name: str, tmp_path: Path) -> None:
-    shape, out_nodes, published = PUBLISHED[name]
-    source, _, sizes = shape.partition(":")
-    text = f"""<ir_version: 8, opset_import: ["" : 11]>
-    g (float[{sizes}] {source}) => (float[{sizes}] dets, float[{sizes}] labels) {{
-        [Concat_1487] dets = Concat <axis = 0> ({source})
-        [Reshape_1489] labels = Relu ({source})
-    }}"""
-    wanted = dict(word.removeprefix("--").split("=", 1) for word in shlex.split(published)[1:])
-    model = tmp_path / Path(wanted["model"]).name
-    onnx.save(onnx.parser.parse_model(text), model)
-    options = {"log": wanted["log"], **({"out_nodes": out_nodes} if out_nodes else {})}
-    target = AtcTarget(soc="310P3", options=options)
-    plan = target.plan(model, tmp_path / f"{Path(wanted['output']).name}.om")
-    found = dict(word.removeprefix("--").split("=", 1) for word in plan.argv[1:])
-    same = {
-        **wanted,
-        "model": model.name,
-        "output": Path(wanted["output"]).name,
-        "soc_version": "Ascend310P3",
-    }
-    assert found == same
 
 
 CALLS = """<ir_version: 8, opset_import: ["" : 11, "npu" : 1]>
