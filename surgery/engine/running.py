@@ -7,6 +7,7 @@ import onnx_ir as ir
 from graphopt.core.errors import VerificationError
 from graphopt.core.lineage import node_label
 from graphopt.core.onnx_files import FIRST_WITHOUT_INPUTS
+from graphopt.core.operator_bodies import forget_unused_homes
 from graphopt.surgery.catalogue import options_of, plugin_sha256
 from graphopt.surgery.engine.fingerprint import fingerprint
 from graphopt.surgery.engine.structure import drop_unused_initializers, faults, sort_if_needed
@@ -120,6 +121,7 @@ def _refusals(found: list[Site | Declined]) -> tuple[Refusal, ...]:
 
 def _tidy(model: ir.Model, item: Pass, old_faults: frozenset[str]) -> None:
     drop_unused_initializers(model)
+    forget_unused_homes(model)
     if model.ir_version < FIRST_WITHOUT_INPUTS and any(graph.initializers for graph in graphs_of(model)):
         model.ir_version = FIRST_WITHOUT_INPUTS  # new constants; the source's are no inputs since it was read
     try:

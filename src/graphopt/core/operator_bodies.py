@@ -159,7 +159,7 @@ def inline_calls(model: ir.Model) -> None:
     attach_bodies(model)
     InlinePass(lambda function: function.doc_string == _MARK)(model)
     detach_bodies(model)
-    _forget_domains(model, _homes())
+    forget_unused_homes(model)
 
 
 def bare_calls(model: ir.Model) -> None:
@@ -178,7 +178,7 @@ def bare_calls(model: ir.Model) -> None:
                 "(graphopt support MODEL says with which pass)"
             )
         node.domain = ""
-    _forget_domains(model, _homes())
+    forget_unused_homes(model)
 
 
 def import_domain(model: ir.Model, node: ir.Node) -> None:
@@ -261,8 +261,11 @@ def _nodes(model: ir.Model) -> Iterator[ir.Node]:
         yield from root.all_nodes()
 
 
-def _homes() -> set[str]:
-    return {operator.home for operator in all_operators()}
+def forget_unused_homes(model: ir.Model) -> None:
+    """Import no home domain of operators that the model does not call."""
+    imported = set[str]().union(model.opset_imports, *(f.opset_imports for f in model.functions.values()))
+    if homes := imported.intersection(operator.home for operator in all_operators()):
+        _forget_domains(model, homes)
 
 
 def _forget_domains(model: ir.Model, domains: set[str]) -> None:

@@ -81,6 +81,8 @@ def test_the_node_has_all_attributes_as_the_parser_reads_them(rewrite: Rewrite) 
     operator = operator_of(node)
     assert operator is not None
     assert node.domain == "npu"
+    assert node.graph is not None
+    assert "mmcv" not in node.graph.opset_imports
     assert {name: item.type for name, item in node.attributes.items()} == operator.attributes
     assert call_of(node, 11).attributes == {
         "strides": (1, 1),
