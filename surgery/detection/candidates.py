@@ -35,6 +35,7 @@ class Candidates:
         one_hot: float32[count, classes]: one where a candidate belongs to the class.
         kept: which candidates count at all.
         by_class: whether the suppression itself is told the classes; then there are no ``roles``.
+        are_positive: whether no box has a negative coordinate, whatever the input.
         box_dtype: of ``boxes``.
         score_dtype: of ``scores``.
         roles: what the elements are before any selection: a side of a box, the score, the label.
@@ -50,6 +51,7 @@ class Candidates:
     one_hot: Array | None = None
     kept: Kept = _ALL
     by_class: bool = False
+    are_positive: bool = False
     box_dtype: ir.DataType = ir.DataType.FLOAT
     score_dtype: ir.DataType = ir.DataType.FLOAT
     roles: Mapping[Column, str]
@@ -72,7 +74,8 @@ def read_candidates(nms: ir.Node, facts: Facts, rows: RowTracker) -> Candidates:
     box_dtype, score_dtype = (
         facts.dtype(value) or ir.DataType.FLOAT for value in (found.boxes, found.scores)
     )
-    return replace(found, box_dtype=box_dtype, score_dtype=score_dtype)
+    positive = facts.is_non_negative(found.boxes)
+    return replace(found, box_dtype=box_dtype, score_dtype=score_dtype, are_positive=positive)
 
 
 def _listed(boxes: ir.Value, scores: ir.Value, facts: Facts, rows: RowTracker) -> Candidates:

@@ -42,6 +42,14 @@ class Suppression:
         """Whether what is chosen stays in the model: proposals, not detections."""
         return not any(result.value.is_graph_output() for result in self.results)
 
+    @property
+    def keeps_flat(self) -> bool:
+        """Whether boxes without area must keep their rows, as something in the model reads these."""
+        chosen = self.candidates
+        return (
+            chosen.batch == 1 and chosen.are_positive and any(result.value.uses() for result in self.results)
+        )
+
 
 def read_suppression(nms: ir.Node, facts: Facts, rows: RowTracker) -> Suppression:
     """Read the post-processing around a NonMaxSuppression.

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphopt.core.versioned_ops import Attribute
-from graphopt.surgery.detection.flat_boxes import with_stand_ins
+from graphopt.surgery.detection.flat_boxes import StandIns
 from graphopt.surgery.detection.results import BOXES, DETS, LABELS, SCORES, Result
 from graphopt.surgery.detection.suppression import Suppression
 from graphopt.surgery.versioned_builder import VersionedBuilder
@@ -46,10 +46,7 @@ class SuppressionWriter:
         self._found = found
         self._choices = choices
         self._dtype = ir.DataType.FLOAT16 if choices.half else ir.DataType.FLOAT
-        chosen = found.candidates
-        each_has_one = chosen.classes == 1 or chosen.one_hot is not None
-        self._stands_in = found.is_inner and each_has_one and chosen.batch == 1 and not choices.drop_flat
-        self._classes = chosen.classes + self._stands_in
+        self._stand_ins: StandIns | None = None
 
     def write(self) -> dict[Result, ir.Value]:
         """Return what takes the place of each result; the old nodes stay."""
@@ -73,8 +70,13 @@ class SuppressionWriter:
             answer, kinds, ((batch, total, 4), *((batch, total),) * 2, (batch,)), strict=True
         ):
             value.type, value.shape = ir.TensorType(dtype), ir.Shape(list(shape))
-        parts = [self._cast(value, ir.DataType.FLOAT) for value in answer[:2]] + [answer[2]]
-        return {result: self._result(result, *parts) for result in self._found.results}
+        chosen, best, classes = (self._cast(value, ir.DataType.FLOAT) for value in answer[:3])
+        is_real = None
+        if self._stand_ins is not None:
+            chosen, is_real = self._stand_ins.leave(chosen, classes)
+        parts = {BOXES: chosen, SCORES: best, LABELS: classes}
+        copied = self._copied(best, is_real) if self._found.is_inner else None
+        return {result: self._result(result, parts, copied) for result in self._found.results}
 
     def _inputs(self) -> tuple[ir.Value, ir.Value]:
         """Return boxes [B, N, q, 4] and scores [B, N, C]."""
@@ -85,25 +87,23 @@ class SuppressionWriter:
         )
         boxes = self._build.reshape(found.boxes, (found.batch, count, sets, 4))
         boxes.type = ir.TensorType(found.box_dtype)
-        own = scores = self._scores()
-        if found.one_hot is not None:
-            scores = self._op("Mul", own, self._build.constant(found.one_hot[None], "classes"))
-        if self._stands_in:
-            boxes = self._cast(boxes, ir.DataType.FLOAT)
-            boxes, scores = with_stand_ins(self._build, boxes, scores, own, count)
+        scores = self._scores()
         if 0 < self._choices.max_candidates < count:
             boxes, scores = self._best(boxes, scores)
             count = self._choices.max_candidates
-        if self._choices.per_class_boxes and sets < self._classes:
-            sets = self._classes
+        if self._choices.per_class_boxes and sets < found.classes:
+            sets = found.classes
             boxes = self._op("Tile", boxes, self._build.integers((1, 1, sets, 1), "repeats"))
+        if self._found.keeps_flat and not self._choices.drop_flat:
+            self._stand_ins = StandIns(self._build, self._cast(boxes, ir.DataType.FLOAT), count, sets)
+            boxes = self._stand_ins.enter()
         boxes, scores = self._cast(boxes, self._dtype), self._cast(scores, self._dtype)
         boxes.shape = ir.Shape([found.batch, count, sets, 4])
-        scores.shape = ir.Shape([found.batch, count, self._classes])
+        scores.shape = ir.Shape([found.batch, count, found.classes])
         return boxes, scores
 
     def _scores(self) -> ir.Value:
-        """Return the scores [B, N, C], or [B, N, 1] where each candidate belongs to one class only."""
+        """Return the scores [B, N, C]."""
         found = self._found.candidates
         last = found.classes if found.one_hot is None else 1
         sizes = (found.batch, last, found.count) if found.classes_first else (found.batch, found.count, last)
@@ -117,6 +117,8 @@ class SuppressionWriter:
             threshold = self._build.constant(np.array(found.kept.above, np.float32), "threshold")
             counts = self._cast(self._build.op("Greater", judged, threshold), ir.DataType.FLOAT)
             scores = self._op("Mul", scores, counts)
+        if found.one_hot is not None:
+            scores = self._op("Mul", scores, self._build.constant(found.one_hot[None], "classes"))
         return scores
 
     def _best(self, boxes: ir.Value, scores: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -131,44 +133,46 @@ class SuppressionWriter:
             places = self._op("Add", places, build.constant(starts, "starts"))
         flat = build.reshape(places, (found.batch * count,))
         picked = []
-        for value, sizes in ((boxes, (found.per_box, 4)), (scores, (self._classes,))):
+        for value, sizes in ((boxes, (found.per_box, 4)), (scores, (found.classes,))):
             listed = build.reshape(value, (found.batch * found.count, *sizes))
             chosen = self._op("Gather", listed, flat, attributes={"axis": 0})
             picked.append(build.reshape(chosen, (found.batch, count, *sizes)))
         return picked[0], picked[1]
 
-    def _result(self, result: Result, boxes: ir.Value, scores: ir.Value, classes: ir.Value) -> ir.Value:
+    def _result(
+        self, result: Result, parts: Mapping[str, ir.Value], copied: tuple[ir.Value, ir.Value] | None
+    ) -> ir.Value:
         build, total, batch = self._build, self._found.total, self._found.candidates.batch
         if result.kind == DETS:
-            column = build.reshape(scores, (batch, total, 1))
-            value = self._op("Concat", boxes, column, attributes={"axis": 2})
+            column = build.reshape(parts[SCORES], (batch, total, 1))
+            value = self._op("Concat", parts[BOXES], column, attributes={"axis": 2})
         else:
-            value = {BOXES: boxes, SCORES: scores, LABELS: classes}[result.kind]
+            value = parts[result.kind]
         value = build.reshape(value, (*result.front, total, *result.sizes))
-        if self._found.is_inner:
-            value = self._filled(value, scores, classes, len(result.sizes))
+        if copied is not None:
+            valid, best = copied
+            valid = build.reshape(valid, (total, *(1,) * len(result.sizes)))
+            copy = self._op("Gather", value, best, attributes={"axis": 0})
+            value = self._op("Where", valid, value, copy, like=value)
         value = self._cast(value, result.dtype)
         value.shape = ir.Shape([*result.front, total, *result.sizes])
         return value
 
-    def _filled(self, value: ir.Value, scores: ir.Value, classes: ir.Value, axes: int) -> ir.Value:
-        """Repeat the best row where there are fewer: whatever follows finds nothing new in copies of it.
+    def _copied(self, scores: ir.Value, is_real: ir.Value | None) -> tuple[ir.Value, ir.Value]:
+        """Return which rows there are, and the best one, of which the missing ones become copies.
 
-        Rows of zeros would be boxes too, and a second stage may find something in their corner; copies
-        give copies of detections, which the next suppression removes.
+        Whatever follows finds nothing new in copies: they give copies of detections, which the next
+        suppression removes. Rows of zeros would be boxes too, and a second stage may find something in
+        their corner. A flat box is no row to copy: nothing suppresses what becomes of it.
         """
-        build, column = self._build, (self._found.total, *(1,) * axes)
-        zero = build.constant(np.array(0, np.float32), "zero")
-        valid = build.op("Greater", build.reshape(scores, column), zero)
-        if not self._stands_in:
-            first = build.slice(value, axes=[0], starts=[0], ends=[1])
-            return self._op("Where", valid, value, first, like=value)
-        last = build.constant(np.array(self._classes - 1, self._dtype.numpy()), "last_class")
-        valid = build.op("And", valid, build.op("Less", build.reshape(classes, column), last))
-        value = self._op("Where", valid, value, zero, like=value)
-        flags = build.reshape(self._cast(valid, ir.DataType.INT32), (self._found.total,))
-        best = build.op("ArgMax", flags, attributes={"axis": 0, "keepdims": 1})
-        return self._op("Where", valid, value, self._op("Gather", value, best, like=value), like=value)
+        build, total = self._build, self._found.total
+        valid = build.op("Greater", scores, build.constant(np.array(0, np.float32), "zero"))
+        if is_real is None:
+            return valid, build.integers((0,), "best")
+        choice = build.op("And", valid, build.reshape(is_real, (1, total)))
+        flags = build.op("Cast", choice, attributes={"to": ir.DataType.FLOAT.value})
+        best = build.op("ArgMax", flags, attributes={"axis": 1, "keepdims": 0})
+        return valid, best
 
     def _cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
         if value.dtype == dtype:

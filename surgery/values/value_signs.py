@@ -74,7 +74,7 @@ def _needed(model: ir.Model, node: ir.Node | None) -> list[ir.Value | None] | No
         is_float = to is not None and not to.is_ref() and ir.DataType(to.as_int()).is_floating_point()
         return [node.inputs[0]] if is_float else None
     if is_op(node, "Max"):
-        return [] if any(_is_floor(value) for value in node.inputs) else list(node.inputs)
+        return [] if any(is_non_negative(model, value) for value in node.inputs) else None
     if is_op(node, "Where"):
         return [] if _is_clipped(node) else list(node.inputs[1:3])
     if node.domain == "npu" and node.op_type == "BatchMultiClassNMS":

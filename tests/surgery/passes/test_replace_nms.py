@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -195,16 +196,19 @@ def test_the_operator_is_written_in_the_opset_of_the_model(opset: int, run_model
     assert_same(before, after)
 
 
+OWN_BOXES = [
+    (
+        "b1 = Unsqueeze <axes = [1]> (boxes)  b2 = Tile (b1, each)",
+        "b1 = Expand (wide, full)  b2 = Mul (b1, f)",
+    ),
+    ("boxes = Clip", "flat = Clip"),
+    ("scores = Sigmoid", "wide = Unsqueeze <axes = [1]> (flat)  scores = Sigmoid"),
+    ("float threshold", "int64[3] full = {6,3,4}, float[3,1] f = {1,0.9,0.7}, float threshold"),
+]
+
+
 def test_boxes_of_their_own_for_each_class(compare: Compare) -> None:
-    own = "b1 = Expand (scaled, each_size)  b2 = Mul (b1, factors)"
-    text = changed(
-        detector(),
-        ("b1 = Unsqueeze <axes = [1]> (boxes)  b2 = Tile (b1, each)", own),
-        ("boxes = Clip", "flat = Clip"),
-        ("scores = Sigmoid", "scaled = Unsqueeze <axes = [1]> (flat)  scores = Sigmoid"),
-        ("float threshold", "int64[3] each_size = {6,3,4}, float threshold"),
-        ("float threshold", "float[3,1] factors = {1,0.9,0.7}, float threshold"),
-    )
+    text = changed(detector(), *OWN_BOXES)
     model = compare(text)
     boxes = the_call(model).inputs[0]
     assert boxes is not None
@@ -387,6 +391,25 @@ def test_flat_proposals_take_their_places_as_in_the_model(model_of: Build, run_m
         feeds = flat_pictures(seed)
         before, after = run_model(model_of(text), feeds), run_model(model, feeds)
         assert_same(before, after, Detections(dets="found", labels="names"))
+
+
+@pytest.mark.parametrize("changes", [[], OWN_BOXES], ids=["shared boxes", "boxes of each class"])
+@pytest.mark.parametrize("options", [{}, {"per_class_boxes": True}, {"max_candidates": 5}], ids=str)
+def test_rows_that_the_model_reads_on_are_the_same_ones(
+    changes: list[tuple[str, str]], options: dict[str, Any], model_of: Build, run_model: Run
+) -> None:
+    text = changed(detector(threshold="0"), *changes, ("int64[n] names", "int64[n] names, float[n,5] more"))
+    text = changed(text, ("names = Gather", "more = Abs (found)  names = Gather"))
+    model, report = run_pass(model_of(text), ReplaceNms(**options))
+    assert report.modified, report.declined
+    for seed in range(4):
+        feeds = pictures(seed, **SHAPES)
+        feeds["x"][::2, 3] = 0
+        feeds["z"][5] = -9  # the worst candidate of all
+        before, after = run_model(model_of(text), feeds), run_model(model, feeds)
+        assert (before["more"][:, 3] == before["more"][:, 1]).any(), "no flat box is among the rows"
+        np.testing.assert_array_equal(after["more"], before["more"])
+        np.testing.assert_array_equal(after["labels"], before["names"])
 
 
 def test_flat_proposals_may_give_their_places_to_others(model_of: Build, run_model: Run) -> None:
