@@ -67,7 +67,7 @@ def _step(model: ir.Model, types: KnownTypes, node: ir.Node, view: RoiView) -> R
     if same or (node.op_type == "Cast" and len(view.columns) == 1):
         return replace(view, table=source)
     if node.op_type in _KEEPING_ORDER and len(view.columns) == 1:
-        return _reordered(types, source, view)
+        return _reordered(model, types, node, source, view)
     if node.op_type == "Slice":
         return _sliced(model, types, node, source, view)
     if node.op_type == "Gather":
@@ -79,17 +79,29 @@ def _step(model: ir.Model, types: KnownTypes, node: ir.Node, view: RoiView) -> R
     return None
 
 
-def _reordered(types: KnownTypes, source: ir.Value, view: RoiView) -> RoiView | None:
+def _reordered(
+    model: ir.Model, types: KnownTypes, node: ir.Node, source: ir.Value, view: RoiView
+) -> RoiView | None:
     """Follow a column, whose elements keep their order, into a tensor [K, 1] or [K]."""
-    rank = types.rank(source)
     shape = types.of(source).shape
-    made = source.producer()
-    taken = made is not None and made.op_type in ("Slice", "Gather")  # of a table: the rank is kept
-    if rank is None and taken:
+    rank = None if shape is None else len(shape)
+    # A Squeeze that leaves [K] had [K, 1], whatever is known of it.
+    squeezed = node.op_type == "Squeeze" and view.rank == 1 and rank in (None, 2)
+    if squeezed or (shape is not None and shape[1:] == (1,)) or _takes_one_column(model, source):
         return replace(view, table=source, rank=2, columns=(0,))
-    if rank == 1 or (rank == 2 and shape is not None and shape[1] == 1):
-        return replace(view, table=source, rank=rank, columns=(0,))
-    return None
+    return replace(view, table=source, rank=1, columns=(0,)) if rank == 1 else None
+
+
+def _takes_one_column(model: ir.Model, value: ir.Value) -> bool:
+    """Whether a value is cut out of a table as a column [K, 1]."""
+    node = value.producer()
+    if node is None or node.domain:
+        return False
+    if node.op_type == "Gather":
+        picks = constant_of(input_of(node, 1))
+        return attribute_int(node, "axis", 0) == 1 and picks is not None and picks.shape == (1,)
+    cuts = cuts_of(node, opset_of(model, node), 2) if node.op_type == "Slice" else ""
+    return not isinstance(cuts, str) and set(cuts) == {1} and cuts[1].end == cuts[1].start + 1 > 0
 
 
 def _sliced(

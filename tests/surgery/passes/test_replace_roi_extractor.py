@@ -7,6 +7,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from graphopt.core.operator_bodies import call_of
+from graphopt.core.operators.roi_extractor import OPERATOR
 from graphopt.surgery import PassStep, RewriteError, Status, rewrite_file
 from graphopt.surgery.engine.running import run_pass
 from graphopt.surgery.passes.replace_roi_extractor import ReplaceRoiExtractor
@@ -147,6 +149,32 @@ def test_one_operator_takes_the_place_of_all_levels(
         "aligned": int(aligned),
     }
     assert (np.abs(result.before["y"]).max(axis=(1, 2, 3)) > 0).all()
+    result.assert_same(1e-6)
+
+
+def test_attributes_are_of_the_types_that_the_target_reads(rewrite: Rewrite) -> None:
+    result = rewrite(routing(), ReplaceRoiExtractor(), compare=False)
+    (node,) = (node for node in result.model.graph if node.op_type == "RoiExtractor")
+    assert {name: item.type for name, item in node.attributes.items()} == OPERATOR.attributes
+    assert not list(OPERATOR.check(call_of(node, 11)))
+
+
+@pytest.mark.parametrize("flattened", ["Squeeze <axes = [1]> (a", "Reshape (a"])
+def test_regions_of_a_table_of_unknown_width(rewrite: Rewrite, flattened: str) -> None:
+    text = (
+        routing()
+        .replace("rois = Concat", "both = Shape (x) table = Concat")
+        .replace(
+            "left = Gather",
+            "rows = Gather (both, zero) wide = Concat <axis = 0> (rows, flat)"
+            " rois = Reshape (table, wide) left = Gather",
+        )
+    )
+    for i in (0, 1):
+        ends = ")" if "Squeeze" in flattened else ", flat)"
+        text = text.replace(f"Squeeze <axes = [1]> (a{i})", f"{flattened}{i}{ends}")
+    result = rewrite(text, ReplaceRoiExtractor())
+    assert len(result.applied) == 1
     result.assert_same(1e-6)
 
 
