@@ -42,7 +42,8 @@ def test_an_unsupported_node_is_exit_1_with_reason_and_source(graphopt: Call, wr
     )
     assert "OPS  hicann" in done.out
     assert "Nothing here ran on a device" in done.out
-    assert "--record ok" in done.out.splitlines()[-1]
+    assert "--record ok" in done.out.splitlines()[-2]
+    assert done.out.splitlines()[-1].endswith("--node NODE")
 
 
 def test_what_mends_is_named_and_applied(graphopt: Call, write_model: Write, tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_one_node_and_all_nodes(graphopt: Call, write_model: Write) -> None:
     assert done.code == 2
     done = graphopt("support", model, *AIM, "--all", "--no-trial")
     assert "\ny     Relu      fine         registered for opset 11 in mid-2022\n" in done.out
-    assert "without --no-trial" in done.out.splitlines()[-1]
+    assert "without --no-trial" in done.out.splitlines()[-2]
 
 
 def test_records_decide_and_are_said(graphopt: Call, write_model: Write, tmp_path: Path) -> None:
@@ -173,3 +174,18 @@ def test_compile_stops_with_exit_1(graphopt: Call, write_model: Write, tmp_path:
 def test_models_are_as_onnx_reads_them() -> None:
     for text in (FINE, BAD, MENDABLE):
         onnx.checker.check_model(onnx.parser.parse_model(text))
+
+
+def test_the_project_file_names_chip_and_release(graphopt: Call, write_model: Write, tmp_path: Path) -> None:
+    (tmp_path / "graphopt.toml").write_text('[defaults.support]\nsoc = "310P3"\ncann = "6.0.1"\n')
+    done = graphopt("support", write_model(FINE, "fine.onnx"))
+    assert done.code == 0
+    assert "for Ascend310P3, CANN 6.0.1: 1 fine" in done.out
+
+
+def test_an_open_batch_is_said_with_what_closes_it(graphopt: Call, write_model: Write) -> None:
+    model = write_model(FINE.replace("float[1,5", "float[n,5"), "open.onnx")
+    done = graphopt("support", model, *AIM)
+    assert done.code == 0
+    assert "the model as a whole: 1 restricted" in done.out
+    assert "set_batch:size=N" in done.out

@@ -376,3 +376,16 @@ def test_a_folder_that_is_no_run_of_this_recipe(small: Any, tmp_path: Path, kind
     with pytest.raises(error, match=message):
         run_pipeline(small.RECIPE, PipelineOptions(folder=folder, onnx=tmp_path / "raw.onnx"))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("no_atc")
+def test_a_model_that_atc_would_refuse_fails_the_run_but_has_its_script(
+    pipeline: Callable[..., PipelineReport], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("graphopt.recipes.compilation.refusal", lambda checked: "ATC would refuse it")
+        report = pipeline(targets=("atc",))
+    assert not report.ok
+    assert report.problems == ("ATC would refuse it",)
+    assert (project / "run/compiled/atc/small_bs1.atc.sh").is_file()
+    assert not pipeline(targets=("atc",)).ok  # the stage is reused, and so is what it found

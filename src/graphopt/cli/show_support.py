@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 _NO_PROMISE = "Nothing here ran on a device: the sources are public code and documents of two dates."
 
 
-def show_support(checked: "Checked", mending: "Mending | None", *, every_node: bool, next_step: str) -> None:
+def show_support(
+    checked: "Checked", mending: "Mending | None", *, every_node: bool, following: tuple[str, str]
+) -> None:
     """Print the verdicts per operator, what needs attention by reason, and what to type next."""
     from graphopt.recipes.support_summary import by_operator, groups_of
 
@@ -63,7 +65,10 @@ def show_support(checked: "Checked", mending: "Mending | None", *, every_node: b
         ]
         print_table("nodes", ["node", "operator", "verdict", "reason"], nodes)
     _show_sources(support)
-    print_line(f"next: {next_step}")
+    step, remark = following
+    if remark:
+        print_line(remark)
+    print_line(f"next: {step}")
 
 
 def show_node(node: "NodeSupport", entry: dict[str, object]) -> None:
@@ -80,7 +85,9 @@ def show_node(node: "NodeSupport", entry: dict[str, object]) -> None:
     print_table("sources", ["key", "what"], [[key, SOURCES[key]] for key in keys])
 
 
-def show_fixed(before: "Support", after: "Support", steps: str, output: Path, verification: str) -> None:
+def show_fixed(
+    before: "Support", after: "Support", steps: str, output: Path, verification: str, *, next_step: str
+) -> None:
     """Print what passes mended."""
     rows = [
         [verdict, count, after.counts[verdict], after.counts[verdict] - count]
@@ -92,6 +99,7 @@ def show_fixed(before: "Support", after: "Support", steps: str, output: Path, ve
     print_line(f"passes: {steps}")
     print_line(f"verification: {verification}")
     print_line(f"{output} is written")
+    print_line(f"next: {next_step}")
 
 
 def target_text(support: "Support") -> str:

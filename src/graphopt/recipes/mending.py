@@ -121,6 +121,15 @@ BY_LIMIT: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """By the limit that a node breaks: codes of ``compile.support`` findings."""
 
+CHOICES: Mapping[str, str] = MappingProxyType(
+    {
+        "dynamic_input": "set_batch:size=N or static_shapes:shapes=NAME=1x3xHxW, as you choose",
+        "model_opset": "lower_opset:to=N, as you choose",
+        "ir_version": "graphopt compile, whose copies have an old one",
+    }
+)
+"""By limit: what mends it once the user has said something."""
+
 _ONLY_OPERATOR = ("not_registered", "opset", "release", "function")
 
 ORDER: tuple[str, ...] = (

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphopt.compile.support.check import NodeSupport, Support
 from graphopt.compile.support.verdicts import SOURCES, Finding, Verdict
+from graphopt.recipes.mending import CHOICES
 from graphopt.recipes.mending_trial import Mending
 from graphopt.recipes.support import Checked, options_text
 
@@ -116,23 +117,26 @@ def node_json(node: NodeSupport, mending: Mending | None) -> dict[str, Any]:
     return entry
 
 
-def next_step(checked: Checked, mending: Mending | None) -> str:
-    """Return what to type next."""
+def next_step(checked: Checked, mending: Mending | None) -> tuple[str, str]:
+    """Return what to type next, and what to know of it; the latter may be empty."""
     support = checked.support
     aim = options_text(support.aim)
     this = f"graphopt support {checked.path} {aim}"
     if mending is None and (support.model or any(node.faults for node in support.nodes)):
-        return f"{this}: without --no-trial it names the passes that mend"
+        return this, "without --no-trial, the passes that mend are named"
     if mending is not None and mending.steps:
-        return f"{this} --fix, which leaves {_left(mending.after)}"
+        remark = f"the passes that mend leave {_left(mending.after)}"
+        if checked.stripped:
+            remark += "; --fix proves its numbers, and so needs the file with its weights"
+        return f"{this} --fix", remark
     if support.verdict is Verdict.UNSUPPORTED:
-        return f"{this} --node NODE tells all of one node; --record ok keeps that it compiles all the same"
-    return f"graphopt compile {checked.path} --target atc {aim}"
+        return f"{this} --node NODE", "if it compiles all the same, --record ok keeps that"
+    return f"graphopt compile {checked.path} --target atc {aim}", ""
 
 
 def _left(support: Support) -> str:
     shown = [f"{count} {name}" for name, count in support.counts.items() if count and name != "fine"]
-    return ", ".join(shown) or "no node that is not fine"
+    return ", ".join(shown) or "nothing"
 
 
 def _group(places: list[tuple[NodeSupport | None, Finding]], mending: Mending | None) -> Group:
@@ -160,7 +164,7 @@ def _hint(mending: Mending | None, key: tuple[str, str]) -> str:
         return f"not {name}: {why}"
     if key in mending.approximate:
         return f"{', '.join(mending.approximate[key])}, which changes numbers"
-    return ""
+    return CHOICES.get(key[1], "")
 
 
 def _mends(mending: Mending | None, node: str, code: str) -> dict[str, Any]:

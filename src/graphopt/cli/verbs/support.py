@@ -80,11 +80,11 @@ def _show(checked: "Checked", mending: "Mending | None", every_node: bool, as_js
     from graphopt.recipes.support_summary import next_step, to_json
 
     bad = checked.support.verdict.value == "unsupported"
-    step = next_step(checked, mending)
+    following = next_step(checked, mending)
     if as_json:
-        print_json("support", {"ok": not bad, **to_json(checked, mending), "next": step})
+        print_json("support", {"ok": not bad, **to_json(checked, mending), "next": following[0]})
     else:
-        show_support(checked, mending, every_node=every_node, next_step=step)
+        show_support(checked, mending, every_node=every_node, following=following)
     return int(bad)
 
 
@@ -116,6 +116,7 @@ def _fix(
 ) -> int:
     from graphopt.cli.render import print_json, print_line
     from graphopt.cli.show_support import show_fixed
+    from graphopt.recipes.support import options_text
     from graphopt.recipes.support_fix import fix_file
 
     fixed = fix_file(
@@ -133,7 +134,16 @@ def _fix(
         verification = fixed.report.verification
         reason = f" ({verification.reason})" if verification.reason else ""
         steps = ", ".join(step.name for step in fixed.mending.steps)
-        show_fixed(before, after, steps, output, verification.status.value + reason)
+        compile_it = f"graphopt compile {output} --target atc {options_text(after.aim)}"
+        look = f"graphopt support {output} {options_text(after.aim)}"
+        show_fixed(
+            before,
+            after,
+            steps,
+            output,
+            verification.status.value + reason,
+            next_step=look if bad else compile_it,
+        )
     return int(bad)
 
 
