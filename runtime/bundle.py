@@ -36,8 +36,9 @@ class BundleModel:
         name: file name inside the bundle.
         path: the file to copy; None when it is compiled on the box, by a script in the bundle.
         tolerance: allowed difference from the golden outputs.
-        agreement: for outputs with role ``masks``: the share of pixels that must keep their class
-            where the tolerance is exceeded; None leaves it to the tolerance.
+        agreement: where the tolerance is exceeded: the share of pixels that must keep their class (outputs
+            with role ``masks``), or of detections that must be found again (roles ``dets`` and ``labels``);
+            None leaves it to the tolerance.
     """
 
     backend: str

@@ -702,10 +702,22 @@ def check_golden(model: BoundModel, bundle: Bundle, tolerance: Dict[str, float])
         fed = [value[start : start + bundle.batch] for value in inputs]
         rows += model.rows(fed, len(fed[0]))
     passed = True
+    outputs = [np.stack([row[position] for row in rows]) for position in range(len(bundle.outputs))]
+    roles = [spec.get("role") for spec in bundle.outputs]
+    detections = (
+        [roles.index(role) for role in ("dets", "labels")] if {"dets", "labels"} <= set(roles) else []
+    )
+    if detections:
+        _line_up(detections, expected, outputs)
     for position, spec in enumerate(bundle.outputs):
-        got = np.stack([row[position] for row in rows])
+        got = outputs[position]
         worst, margin, reason = compare(expected[position], got, tolerance)
         classes = ""
+        if reason and position in detections and expected[position].shape == got.shape:
+            share = same_detections(detections, expected, outputs, tolerance)
+            classes = ", {:.3%} of the detections agree".format(share)
+            if share >= tolerance.get("agreement", 2.0):
+                reason = ""
         if spec.get("role") == "masks" and margin and got.ndim == 4:
             share = same_classes(expected[position], got)
             classes = ", {:.3%} of the pixels keep their class".format(share)
@@ -752,6 +764,65 @@ def compare(expected: Any, got: Any, tolerance: Dict[str, float]) -> tuple[float
     bound = tolerance["atol"] + tolerance["rtol"] * np.abs(a) + tolerance["peak"] * float(np.abs(a).max())
     margin = float((error / np.maximum(bound, np.finfo(np.float64).tiny)).max())
     return worst, margin, "beyond the bound" if margin > 1 else ""
+
+
+_SAME_PLACE = 0.5
+"""Overlap from which two boxes of one class are the same detection, as intersection over union."""
+
+
+def _line_up(positions: Sequence[int], expected: Sequence[Any], got: List[Any]) -> None:
+    """Put detections into the order of the expected ones: scores that are nearly equal swap places."""
+    dets, labels = positions
+    if expected[dets].shape != got[dets].shape or expected[labels].shape != got[labels].shape:
+        return
+    for sample in range(len(got[dets])):
+        order = pair_detections(
+            expected[dets][sample], expected[labels][sample], got[dets][sample], got[labels][sample]
+        )
+        for position in positions:
+            got[position][sample] = got[position][sample][order]
+
+
+def pair_detections(dets: Any, labels: Any, other_dets: Any, other_labels: Any) -> List[int]:
+    """Return for each detection the other one that it is: of its class, and where it is.
+
+    Args:
+        dets: [M, 5], the best first: x1, y1, x2, y2, score.
+        labels: [M].
+        other_dets: as ``dets``, in any order.
+        other_labels: as ``labels``.
+    """
+    left = list(range(len(other_dets)))
+    order = [-1] * len(dets)
+    for index, (row, label) in enumerate(zip(dets.astype(np.float64), labels)):
+        overlaps = [
+            _iou(row, other_dets[i].astype(np.float64)) if other_labels[i] == label else 0.0 for i in left
+        ]
+        if overlaps and max(overlaps) >= _SAME_PLACE:
+            order[index] = left.pop(overlaps.index(max(overlaps)))
+    for index, found in enumerate(order):  # what has no partner keeps its place among what is left
+        if found < 0:
+            order[index] = left.pop(0)
+    return order
+
+
+def same_detections(
+    positions: Sequence[int], expected: Sequence[Any], got: Sequence[Any], tolerance: Dict[str, float]
+) -> float:
+    """Return the share of detections, lined up, that have their class, box and score within bounds, 0..1."""
+    dets, labels = positions
+    a, b = expected[dets].astype(np.float64), got[dets].astype(np.float64)
+    bound = tolerance["atol"] + tolerance["rtol"] * np.abs(a) + tolerance["peak"] * float(np.abs(a).max())
+    good = (np.abs(a - b) <= bound).all(axis=-1) & (expected[labels] == got[labels])
+    real = (a[..., 4] > 0) | (b[..., 4] > 0)
+    return float(good[real].mean()) if real.any() else 1.0
+
+
+def _iou(a: Any, b: Any) -> float:
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    area = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
+    return float(width * height / area) if area > 0 else 0.0
 
 
 def same_classes(expected: Any, got: Any) -> float:

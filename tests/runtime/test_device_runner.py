@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -431,3 +431,83 @@ def test_masks_may_leave_the_bound_where_they_keep_their_classes(
     assert said.startswith("ok  " if passes else "FAIL")
     if passes and agreement is not None:
         assert "100.000% of the pixels keep their class" in said
+
+
+DETS = np.array(
+    [[10, 10, 50, 60, 0.9], [200, 20, 260, 90, 0.8], [12, 11, 50, 61, 0.8], [0, 0, 0, 0, 0]], np.float32
+)
+LABELS = np.array([3, 3, 7, 0], np.int64)
+
+
+def _swapped(dets: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return dets[[0, 2, 1, 3]], labels[[0, 2, 1, 3]]
+
+
+def _moved(dets: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    dets = dets.copy()
+    dets[1, :4] += 30
+    return dets, labels
+
+
+def _missing(dets: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([dets[:2], dets[3:], dets[3:]]), np.concatenate(
+        [labels[:2], labels[3:], labels[3:]]
+    )
+
+
+def _other_class(dets: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return dets, np.where(labels == 7, 8, labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "agreement", "passes"),
+    [
+        (_swapped, None, True),
+        (_moved, None, False),
+        (_missing, None, False),
+        (_other_class, None, False),
+        (_other_class, 0.6, True),
+        (_other_class, 0.7, False),
+    ],
+)
+def test_detections_are_compared_in_the_order_of_the_golden_ones(
+    tmp_path: Path, change: Callable[..., Any], agreement: float | None, passes: bool, capsys: Any
+) -> None:
+    image = TensorSpec(name="image", shape=("batch", 3, 7, 5), dtype="float32")
+    outputs = (
+        TensorSpec(name="labels", shape=("batch", 4), dtype="int64", role="labels"),
+        TensorSpec(name="dets", shape=("batch", 4, 5), dtype="float32", role="dets"),
+    )
+    write_bundle(
+        tmp_path / "b",
+        name="boxes",
+        models=[
+            BundleModel(
+                backend="acl",
+                name="m.om",
+                path=None,
+                tolerance=Tolerance(atol=1e-3, rtol=0, why="t"),
+                agreement=agreement,
+            )
+        ],
+        inputs=[image],
+        outputs=outputs,
+        batch=1,
+        golden=[
+            ({"image": np.zeros((1, 3, 7, 5), np.float32)}, {"labels": LABELS[None], "dets": DETS[None]})
+        ],
+        steps=(),
+    )
+    bundle = device_runner.Bundle(str(tmp_path / "b"))
+    dets, labels = change(DETS, LABELS)
+    rows = [[labels, dets]]
+    model: Any = SimpleNamespace(rows=lambda arrays, count: rows)
+    assert device_runner.check_golden(model, bundle, bundle.tolerance["acl"]) is passes
+    said = capsys.readouterr().out
+    assert ("of the detections agree" in said) is (change is not _swapped)
+
+
+def test_what_has_no_partner_keeps_its_place() -> None:
+    other = np.array([[500, 500, 510, 510, 0.95], *DETS[[1, 0]], [0, 0, 0, 0, 0]], np.float32)
+    order = device_runner.pair_detections(DETS, LABELS, other, np.array([3, 3, 3, 0]))
+    assert order == [2, 1, 0, 3]
