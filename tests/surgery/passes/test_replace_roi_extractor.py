@@ -246,6 +246,8 @@ def test_a_single_level_is_taken_too(
         (("float finest = {20}", "float finest = {20.5}"), "its finest scale is 20.5 pixels, not a whole"),
         (("float ln2 = {0.6931472}", "float ln2 = {1}"), "its level does not grow by one with the doubling"),
         (("float eps = {0.000001}", "float eps = {0.5}"), "not chosen by a multiple of the size"),
+        (("l = Log (e)", "er = Cast <to = 7> (e) ef = Cast <to = 1> (er) l = Log (ef)"),
+         "not chosen by the root of width"),
         (("area = Mul (width, height)", "area = Max (width, height)"), "not chosen by the root of width"),
         (("f = Floor (d)", "f = Ceil (d)"), "Ceil f is no part of a choice by size"),
         (("col2 = {2}", "col2 = {3}"), "by the size of other boxes than those that are pooled"),
