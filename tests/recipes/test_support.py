@@ -9,7 +9,13 @@ import onnx.parser
 import pytest
 
 from graphopt.compile.support.records import RECORDS_FILE, Records, read_records
-from graphopt.core.errors import InvalidModelError, OutputError, UnsupportedError, UsageError
+from graphopt.core.errors import (
+    InvalidModelError,
+    OutputError,
+    PreconditionError,
+    UnsupportedError,
+    UsageError,
+)
 from graphopt.recipes.compilation import CompileOptions, compile_into, plan_for
 from graphopt.recipes.mending_trial import try_mending
 from graphopt.recipes.support import Checked, aim_at, check_file, hint, refusal
@@ -204,6 +210,29 @@ def test_the_last_line_says_what_to_type(
     step = " ".join(next_step(checked, try_mending(checked) if trial else None))
     assert part in step
     assert "--soc Ascend310P3 --cann 6.0.1" in step
+
+
+def test_shapes_that_contradict_each_other_do_not_end_the_look(
+    check: Callable[..., Checked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(model: object, **how: object) -> None:
+        raise PreconditionError("Add_3: 5 against 7")
+
+    monkeypatch.setattr("graphopt.recipes.support.analyse_sizes", refuse)
+    support = check(CLEAN.replace("Relu(x)", "PRelu(x, x)")).support
+    assert [(item.code, item.why) for item in support.model] == [("shapes", "Add_3: 5 against 7")]
+    assert support.nodes[0].faults[0].code == "prelu_slope"  # by what the file itself declares
+
+
+def test_a_release_that_is_not_covered_is_no_reason_to_rewrite(check: Callable[..., Checked]) -> None:
+    mending = try_mending(check(CLEAN.replace("Relu(x)", "Identity(x)"), cann="4.0"))
+    assert mending.before.counts["unknown"] == 1
+    assert mending.steps == ()
+
+
+def test_the_chip_may_be_asked_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphopt.recipes.support.detect_soc", lambda: "Ascend310P1")
+    assert aim_at("Auto").soc == "Ascend310P1"
 
 
 def test_refusal_and_hint_are_for_compile(check: Callable[..., Checked]) -> None:

@@ -36,6 +36,8 @@ def scatter_adds_at_most(place: Place) -> Iterator[Finding]:
 def slices_are_plain(place: Place) -> Iterator[Finding]:
     """Documents want two axes at least, and step 1 on the last one."""
     rank = place.rank()
+    if place.opset >= 10 and any(place.is_computed(index) for index in (1, 2, 3, 4)):
+        yield restricted("computed_size", "its size is computed in the graph; it should be constant", "DOC")
     if rank == 1:
         yield restricted("slice_vector", "its data has one axis; documents want two", "DOC")
     if rank is None or place.opset < 10:

@@ -16,7 +16,7 @@ def constant_is_a_tensor(place: Place) -> Iterator[Finding]:
     """Of Constant only ``value`` is read."""
     for name in place.node.attributes:
         if name != "value":
-            yield unsupported("constant_form", f"it holds {name}; only value is read", "OPS")
+            yield unsupported("constant_form", f"it holds {name}; only value is read", "GE")
 
 
 def shape_is_constant(place: Place) -> Iterator[Finding]:

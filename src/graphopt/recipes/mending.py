@@ -130,7 +130,7 @@ CHOICES: Mapping[str, str] = MappingProxyType(
 )
 """By limit: what mends it once the user has said something."""
 
-_ONLY_OPERATOR = ("not_registered", "opset", "release", "function")
+_ONLY_OPERATOR = ("not_registered", "opset", "function")
 
 ORDER: tuple[str, ...] = (
     "decompose_gelu",

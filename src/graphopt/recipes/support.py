@@ -1,6 +1,6 @@
 """Will ATC take a model: the tables of ``compile.support`` joined with what inference knows of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -11,7 +11,8 @@ from graphopt.compile.support.check import Support, check_model
 from graphopt.compile.support.place import Aim, Typed
 from graphopt.compile.support.records import Records, find_records
 from graphopt.compile.support.releases import parse_release
-from graphopt.compile.support.verdicts import Verdict
+from graphopt.compile.support.verdicts import Verdict, restricted
+from graphopt.core.errors import PreconditionError
 from graphopt.core.file_tensors import StrippedTensor
 from graphopt.core.lineage import node_label
 from graphopt.core.onnx_files import load_model
@@ -19,7 +20,6 @@ from graphopt.surgery.shapes.dynamic_causes import dynamic_causes
 from graphopt.surgery.shapes.shape_analysis import analyse_sizes
 from graphopt.surgery.shapes.shape_inference import Inferred
 
-_UNKNOWN = Inferred(dtype=None, shape=None)
 _NAMED = 3
 
 
@@ -74,14 +74,23 @@ def check_file(path: Path, aim: Aim, *, records: Records | None = None) -> Check
 
 def check_loaded(model: ir.Model, aim: Aim, *, size_bytes: int = 0, records: Records) -> Support:
     """Check a model in memory; see ``check_file``."""
-    analysis = analyse_sizes(model, inputs={})
+    contradiction, open_at = "", tuple[str, ...]()
+    try:
+        analysis = analyse_sizes(model, inputs={})
+    except PreconditionError as error:  # a look at a model does not end where its shapes do not fit
+        types, contradiction = dict[ir.Value, Inferred](), str(error)
+    else:
+        types = analysis.types
+        causes = dynamic_causes(model, types, analysis.folder.is_folded)
+        open_at = tuple(f"{node_label(item.node)}: {item.why}" for item in causes if _is_inner(item.why))
 
     def type_of(value: ir.Value) -> Typed:
-        return analysis.types.get(value, _UNKNOWN)
+        return types.get(value) or _declared(value)
 
-    causes = dynamic_causes(model, analysis.types, analysis.folder.is_folded)
-    open_at = tuple(f"{node_label(item.node)}: {item.why}" for item in causes if _is_inner(item.why))
-    return check_model(model, aim, type_of, size_bytes=size_bytes, open_at=open_at, records=records)
+    support = check_model(model, aim, type_of, size_bytes=size_bytes, open_at=open_at, records=records)
+    if not contradiction:
+        return support
+    return replace(support, model=(restricted("shapes", contradiction, "ONNX"), *support.model))
 
 
 def refusal(checked: Checked) -> str:
@@ -116,6 +125,12 @@ def hint(checked: Checked) -> str:
 def options_text(aim: Aim) -> str:
     """Return chip and release as options."""
     return f"--soc {aim.soc}" + (f" --cann {aim.release}" if aim.release else "")
+
+
+def _declared(value: ir.Value) -> Inferred:
+    shape = value.shape
+    sizes = None if shape is None else tuple(n if isinstance(n, int) else n.value for n in shape)
+    return Inferred(dtype=value.dtype, shape=sizes)
 
 
 def _is_inner(why: str) -> bool:

@@ -58,6 +58,11 @@ def test_steps_of_slices(
     assert codes("y = Slice(x, b, e, a, s)", inputs=inputs, weights=weights) == expected
 
 
+def test_a_slice_at_computed_places(codes: Callable[..., list[str]]) -> None:
+    inputs = "float[5,7] x, int64[1] b, int64[1] e"
+    assert codes("y = Slice(x, b, e)", inputs=inputs) == [f"{SLOW} computed_size"]
+
+
 def test_a_slice_of_a_vector(codes: Callable[..., list[str]]) -> None:
     weights = "<int64[1] b = {0}, int64[1] e = {4}>"
     assert codes("y = Slice(x, b, e)", inputs="float[5] x", weights=weights) == [f"{SLOW} slice_vector"]
