@@ -66,8 +66,28 @@ def unwrapped(value: ir.Value) -> ir.Value:
         value = before
 
 
+def offset_node(nms: ir.Node, facts: Facts) -> ir.Node | None:
+    """Return the node that takes the largest coordinate, where a suppression's classes are moved apart."""
+    boxes = nms.inputs[0] if nms.inputs else None
+    node = None if boxes is None else unwrapped(boxes).producer()
+    if node is None or not is_op(node, "Add"):
+        return None
+    for product in [unwrapped(value).producer() for value in node.inputs if value is not None]:
+        for step in product.inputs if is_op(product, "Mul") and product is not None else ():
+            found = None if step is None else _largest(step, facts)
+            if found is not None:
+                return found
+    return None
+
+
 def _exceeded(step: ir.Value, facts: Facts) -> ir.Value | None:
     """Return the tensor whose largest element a step is not smaller than."""
+    node = _largest(step, facts)
+    return None if node is None else node.inputs[0]
+
+
+def _largest(step: ir.Value, facts: Facts) -> ir.Node | None:
+    """Return the node that takes the largest of all elements, to which a step adds no less than zero."""
     node = unwrapped(step).producer()
     if node is not None and is_op(node, "Add"):
         for largest, margin in (node.inputs, node.inputs[::-1]):
@@ -82,4 +102,4 @@ def _exceeded(step: ir.Value, facts: Facts) -> ir.Value | None:
     is_whole = axes is None and input_of(node, 1) is None
     if not is_whole and (axes is None or shape is None or len(set(axes.as_ints())) != len(shape)):
         return None
-    return node.inputs[0]
+    return node

@@ -56,15 +56,15 @@ class StandIns:
         """
         build = self._build
         corners = build.slice(boxes, axes=[2], starts=[0], ends=[2])
-        weights = np.array([-1, -self._edge], np.float32) / _STEP
+        weights = np.array([-1, -self._edge], np.float32) / _STEP * self._sets
         weighted = build.op("Mul", corners, build.constant(weights, "weights"))
         weighted.type = boxes.type
-        places = build.op("Sub", build.reduce("ReduceSum", weighted, [2]), self._number(self._edge + 1))
+        rows = build.reduce("ReduceSum", weighted, [2])
         if self._sets > 1:
-            own = build.unsqueeze(classes, [2])
-            places = build.op("Add", build.op("Mul", places, self._number(self._sets)), own)
-        # Places of real boxes are far below zero: they look up the row in front of the others.
-        rows = build.op("Max", build.op("Add", places, self._number(1)), self._number(0))
+            rows = build.op("Add", rows, build.unsqueeze(classes, [2]))
+        rows = build.op("Sub", rows, self._number((self._edge + 1) * self._sets - 1))
+        # Those of real boxes are far below zero: they look up the row in front of all.
+        rows = build.op("Max", rows, self._number(0))
         index = build.op("Cast", rows, attributes={"to": ir.DataType.INT32.value})
         listed = build.reshape(self._boxes, (self._count * self._sets, 4))
         nothing = build.constant(np.zeros((1, 4), np.float32), "nothing")

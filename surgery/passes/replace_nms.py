@@ -16,6 +16,7 @@ from graphopt.core.errors import UsageError
 from graphopt.surgery.detection.facts import Facts
 from graphopt.surgery.detection.naming import NAMES, name_outputs
 from graphopt.surgery.detection.reasons import UnsuitableError
+from graphopt.surgery.detection.row_mixing import mixes_rows
 from graphopt.surgery.detection.rows import RowTracker
 from graphopt.surgery.detection.suppression import Suppression, read_suppression
 from graphopt.surgery.detection.writing import Choices, SuppressionWriter
@@ -54,7 +55,7 @@ class ReplaceNms(GraphPass):
     After: ``boxes[1,N,q,4], scores[1,N,C] -> npu.BatchMultiClassNMS -> dets[M,5], labels[M]``; missing
     detections are rows of zeros, missing proposals of a second stage are copies of the best one.
     Detections without area are dropped unless the model reads on; nothing else differs.
-    Seen in: fcos, nas_fpn, faster_rcnn_dcn.
+    Seen in: fcos, nas_fpn, faster_rcnn_dcn, dense_detector, two_stage_detector.
     Known as: nms-to-BatchMultiClassNMS (28), nms -> BatchMultiClassNMS (S2).
 
     Attributes:
@@ -95,6 +96,10 @@ class ReplaceNms(GraphPass):
                 found = self._limited(read_suppression(nms, facts, rows))
             except UnsuitableError as error:
                 yield Declined(node=nms, why=str(error))
+                continue
+            proposals = [result.value for result in found.results if found.is_inner]
+            if why := mixes_rows(model, proposals, facts, rows):
+                yield Declined(node=nms, why=why)
                 continue
             yield _Place(node=nms, what=_describe(found), found=found)
 

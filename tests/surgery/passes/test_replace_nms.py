@@ -360,6 +360,31 @@ def test_both_stages_become_operators_and_missing_proposals_add_nothing(
     assert min(counts) < 5, "no picture of the test has missing proposals"
 
 
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        "Softmax <axis = 0> (h0)",
+        "Softmax <axis = -2> (h0)",
+        "ReduceMean <axes = [0]> (h0)",
+        "ReduceMax <keepdims = 0> (h0)",
+        "CumSum (h0, nought)",
+    ],
+)
+def test_a_second_stage_that_puts_proposals_together_is_declined(mixing: str, model_of: Build) -> None:
+    constants = ("int64[1] five", "int64 nought = {0}, int64[1] five")
+    text = changed(STAGES, constants, ("Sigmoid (h0)", "Sigmoid (h2)"))
+    text = changed(text, ("scores = Sigmoid (h2", f"h1 = {mixing}  h2 = Mul (h0, h1)  scores = Sigmoid (h2"))
+    _, report = run_pass(model_of(text), ReplaceNms())
+    assert "puts rows of proposals together" in report.declined[0].why
+
+
+def test_proposals_that_are_compared_with_each_other_are_declined(model_of: Build) -> None:
+    compared = "r0 = Transpose (rois)  r1 = MatMul (rois, r0)  r2 = ReduceMax <axes = [1]> (r1)"
+    text = changed(STAGES, ("scores = Sigmoid (h0)", f"{compared}  h2 = Add (h0, r2)  scores = Sigmoid (h2)"))
+    _, report = run_pass(model_of(text), ReplaceNms())
+    assert "MatMul r1 puts rows of proposals together" in report.declined[0].why
+
+
 def test_missing_proposals_are_copies_of_the_best_one(model_of: Build, run_model: Run) -> None:
     text = changed(STAGES, (ROIS, f"{ROIS}, float[k,4] shown"), ("h0 =", "shown = Relu (rois)  h0 ="))
     model, _ = run_pass(model_of(text), ReplaceNms())
