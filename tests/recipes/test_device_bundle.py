@@ -157,30 +157,7 @@ def test_prepared_inputs_are_those_the_model_takes(small: Any, finished: Path, t
 def test_a_model_with_calls_brings_atcs_copy_and_one_that_any_onnxruntime_runs(
     small: Any, tmp_path: Path
 ) -> None:
-    model = small.write_onnx(tmp_path / "raw.onnx")
-    proto = onnx.load(model)
-    (conv,) = [node for node in proto.graph.node if node.op_type == "Conv"]
-    index = list(proto.graph.node).index(conv)
-    shifts = np.random.default_rng(2).uniform(-1, 1, (1, 27, small.HEIGHT // 2, small.WIDTH // 2))
-    proto.graph.initializer.append(onnx.numpy_helper.from_array(shifts.astype(np.float32), "shifts"))
-    call = onnx.helper.make_node(
-        "DeformableConv2D",
-        [*conv.input, "shifts"],
-        conv.output,
-        conv.name,
-        domain="npu",
-        strides=[2, 2],
-        pads=[1, 1],
-        dilations=[1, 1],
-        groups=1,
-        deformable_groups=1,
-        modulated=1,
-        data_format="NCHW",
-    )
-    del proto.graph.node[index]
-    proto.graph.node.insert(index, call)
-    proto.opset_import.append(onnx.helper.make_opsetid("npu", 1))
-    onnx.save(proto, model)
+    model = small.write_deformable_onnx(tmp_path / "raw.onnx")
     bundle = make_bundle(str(model), tmp_path / "box", recipe_name="small").folder
     assert {"small_bs1.atc.onnx", "small_bs1.atc.sh", "small_bs1.standard.onnx"} <= set(names(bundle))
     assert "--model=small_bs1.atc.onnx" in (bundle / "small_bs1.atc.sh").read_text()

@@ -73,6 +73,34 @@ def write_onnx(path: Path, *, scale: float = 1.0, batch: int | str = 1, output: 
     return path
 
 
+def write_deformable_onnx(path: Path) -> Path:
+    """Write the network with a deformable convolution of Ascend in the place of its convolution."""
+    write_onnx(path)
+    proto = onnx.load(path)
+    (index,) = [i for i, node in enumerate(proto.graph.node) if node.op_type == "Conv"]
+    conv = proto.graph.node[index]
+    moves = np.random.default_rng(2).uniform(-1, 1, (1, 27, HEIGHT // 2, WIDTH // 2)).astype(np.float32)
+    proto.graph.initializer.append(numpy_helper.from_array(moves, "moves"))
+    call = helper.make_node(
+        "DeformableConv2D",
+        [*conv.input, "moves"],
+        conv.output,
+        conv.name,
+        domain="npu",
+        strides=[2, 2],
+        pads=[1, 1],
+        dilations=[1, 1],
+        groups=1,
+        deformable_groups=1,
+        modulated=1,
+        data_format="NCHW",
+    )
+    conv.CopyFrom(call)
+    proto.opset_import.append(helper.make_opsetid("npu", 1))
+    onnx.save(proto, path)
+    return path
+
+
 def write_checkpoint(path: Path, *, scale: float = 1.0) -> Path:
     """Write the weights as public checkpoints are."""
     import torch
