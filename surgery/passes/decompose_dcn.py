@@ -47,7 +47,8 @@ class DecomposeDcn(GraphPass):
         new, node = VersionedBuilder(model, site.node), site.node
         operator = at_home(node)
         body = _standard if operator is None or operator.body is None else operator.body
-        new.replace(*body(call_of(node, new.opset), new, list(node.inputs)))
+        results = body(call_of(node, new.opset), new, list(node.inputs))
+        new.replace(*results[:1])  # the second one of torch_npu's is read by nobody
 
 
 def _standard(call: Call, new: VersionedBuilder, inputs: Sequence[ir.Value | None]) -> Sequence[ir.Value]:

@@ -36,11 +36,11 @@ class _Replaced(Site):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplaceDcn(GraphPass):
-    """Replace deformable convolutions of mmcv and of ONNX by Ascend's ``DeformableConv2D``.
+    """Replace deformable convolutions of mmcv, ONNX and torch_npu by Ascend's ``DeformableConv2D``.
 
     Why: ATC knows no other; its offsets come in blocks of x, y and mask, and the mask is not optional.
     Before: ``x -> Conv -> offsets[y,x,y,x,...]``; ``MMCVDeformConv2d (x, offsets, w)``, the modulated one
-    with a mask, or ``DeformConv`` (opset 19).
+    with a mask, ``DeformConv`` (opset 19), or torch_npu's ``NPUDeformableConv2d``.
     After: ``x -> Conv -> offsets[x..., y..., mask...]``; ``npu::DeformableConv2D (x, w, offsets)``: the
     channels of the convolution are put in order, the mask of one without is a channel with weight 0
     and bias 1. Offsets of other origin are put in order by a Gather. Unequal padding becomes a Pad.

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphopt.core.deformable import Geometry
-from graphopt.core.deformable_spellings import ascend_geometry, mmcv_geometry, onnx_geometry
+from graphopt.core.deformable_spellings import (
+    ascend_geometry,
+    mmcv_geometry,
+    onnx_geometry,
+    torch_npu_geometry,
+)
 from graphopt.core.errors import PreconditionError
 from graphopt.core.foreign_operator import attributes_of
-from graphopt.surgery.graph_queries import has_attribute_references, input_of, nodes_of
+from graphopt.surgery.graph_queries import constant_tensor, has_attribute_references, input_of, nodes_of
 
 ASCEND = "DeformableConv2D"
+_TORCH_NPU = "NPUDeformableConv2d"
 _MMCV_PLAIN, _MMCV_MASKED = "MMCVDeformConv2d", "MMCVModulatedDeformConv2d"
 _STANDARD = "DeformConv"
 
@@ -41,17 +47,16 @@ class DeformableConvolution:
     bias: ir.Value | None
 
     @property
-    def is_ascends(self) -> bool:
-        """Whether it is the target's own operator already."""
-        return self.node.op_type == ASCEND
+    def has_blocks(self) -> bool:
+        """Whether the offsets are in the blocks of Ascend's operator already."""
+        return self.node.op_type in (ASCEND, _TORCH_NPU)
 
 
 def deformable_nodes(model: ir.Model, *, ascends: bool) -> Iterator[ir.Node]:
-    """Yield every deformable convolution, the target's own ones only when asked for."""
+    """Yield every deformable convolution; ``DeformableConv2D`` only when asked for."""
     yield from nodes_of(model, _MMCV_PLAIN, _MMCV_MASKED, domain="mmcv")
     yield from nodes_of(model, _STANDARD)
-    if ascends:
-        yield from nodes_of(model, ASCEND, domain="npu")
+    yield from nodes_of(model, _TORCH_NPU, *([ASCEND] if ascends else []), domain="npu")
 
 
 def read_deformable(node: ir.Node) -> DeformableConvolution | str:
@@ -67,6 +72,10 @@ def read_deformable(node: ir.Node) -> DeformableConvolution | str:
             pads = tuple(node.attributes.get_ints("pads", []))
         elif node.op_type == ASCEND:
             geometry, order = ascend_geometry(attributes), (0, 1, 2, None, 3)
+        elif node.op_type == _TORCH_NPU:
+            geometry, order = torch_npu_geometry(attributes), (0, 1, 2, None, 3)
+            top, bottom, left, right = node.attributes.get_ints("paddings", [])
+            pads = (top, left, bottom, right)
         elif node.op_type == _MMCV_MASKED:
             geometry, order = mmcv_geometry(attributes), (0, 3, 1, 2, 4)
         else:
@@ -76,6 +85,10 @@ def read_deformable(node: ir.Node) -> DeformableConvolution | str:
     image, weight, offsets, mask, bias = (None if index is None else input_of(node, index) for index in order)
     if image is None or weight is None or offsets is None:
         return "an input is left out"
+    if any(value.name and (value.uses() or value.is_graph_output()) for value in node.outputs[1:]):
+        return f"its second output {node.outputs[1].name} is read"
+    if bias is not None and (tensor := constant_tensor(bias)) is not None and tensor.size == 0:
+        bias = None
     top, left, bottom, right = pads or (*geometry.pads, *geometry.pads)
     return DeformableConvolution(
         node=node,

@@ -34,7 +34,7 @@ class OffsetBlocks:
     Attributes:
         found: the deformable convolution.
         what: in words, for the report.
-        order: which channel of the offsets each of the first two blocks takes.
+        order: which channel of the offsets each of the first two blocks takes; none where they are blocks.
         maker: convolution whose channels are put in order; None where a Gather does it.
         rows: which channels of ``maker`` the blocks take; of a mask, too, that it makes.
         sigmoid: between ``maker`` and the mask; None when the mask is not made by it.
@@ -54,6 +54,8 @@ class OffsetBlocks:
     def write(self, new: VersionedBuilder) -> ir.Value:
         """Write what makes the blocks and return them."""
         found = self.found
+        if found.has_blocks:
+            return found.offsets
         if self.maker is None:
             index = new.constant(np.array(self.order, np.int64), "order")
             moves = new.op("Gather", found.offsets, index, attributes={"axis": 1})
@@ -96,16 +98,18 @@ def plan_blocks(
 
     Args:
         model: not changed.
-        found: not Ascend's own.
+        found: of any spelling but ``DeformableConv2D``.
         taps: of the kernel.
         types: what is known of the model's tensors.
     """
     count = found.geometry.deformable_groups * taps
-    order = (*range(1, 2 * count, 2), *range(0, 2 * count, 2))
-    known = types.get(found.offsets)
+    known, wanted = types.get(found.offsets), (3 if found.has_blocks else 2) * count
     sizes = None if known is None else known.shape
-    if sizes is not None and len(sizes) == 4 and isinstance(sizes[1], int) and sizes[1] != 2 * count:
-        return f"its offsets have {sizes[1]} channels, not the {2 * count} of its kernel and groups"
+    if sizes is not None and len(sizes) == 4 and isinstance(sizes[1], int) and sizes[1] != wanted:
+        return f"its offsets have {sizes[1]} channels, not the {wanted} of its kernel and groups"
+    if found.has_blocks:
+        return OffsetBlocks(found=found, what="offsets in order already", order=())
+    order = (*range(1, 2 * count, 2), *range(0, 2 * count, 2))
     folded = _folded(model, found, order, types)
     if folded is not None:
         return folded

@@ -68,6 +68,39 @@ def ascend_geometry(attributes: Attributes) -> Geometry:
     )
 
 
+def torch_npu_geometry(attributes: Attributes) -> Geometry:
+    """Read what torch_npu writes: sizes of all four axes, and ``paddings`` top, bottom, left, right.
+
+    The padding behind is left to the offsets' size.
+
+    Raises:
+        PreconditionError: an attribute is missing or of another form, or the offsets come without a mask.
+    """
+    if not attributes.get("modulated", 1):
+        raise PreconditionError("modulated is 0, which the target does not support")
+    strides, dilations = (
+        _four(attributes, "strides", None),
+        _four(attributes, "dilations", (1, 1, 1, 1)),
+    )
+    if strides[:2] != (1, 1) or dilations[:2] != (1, 1):
+        raise PreconditionError(f"strides {list(strides)} or dilations {list(dilations)} skip channels")
+    pads = _four(attributes, "paddings", None)
+    return Geometry(
+        strides=(strides[2], strides[3]),
+        pads=(pads[0], pads[2]),
+        dilations=(dilations[2], dilations[3]),
+        groups=_integer(attributes, ("groups",)),
+        deformable_groups=_integer(attributes, ("deformable_groups",)),
+    )
+
+
+def _four(attributes: Attributes, name: str, default: tuple[int, ...] | None) -> tuple[int, int, int, int]:
+    found = _integers(attributes, (name,), default)
+    if len(found) != 4:
+        raise PreconditionError(f"{name} is {list(found)}, not four numbers")
+    return found[0], found[1], found[2], found[3]
+
+
 def plain_convolution(node: ir.Node, geometry: Geometry, weight: int) -> Sequence[onnx.NodeProto] | None:
     """Return the convolution that has the same output sizes: moved sampling points change none.
 
@@ -80,7 +113,7 @@ def plain_convolution(node: ir.Node, geometry: Geometry, weight: int) -> Sequenc
         None when an input is missing.
     """
     names = [value.name or "" if value is not None else "" for value in node.inputs]
-    if len(names) <= weight or not names[0] or not names[weight] or len(node.outputs) != 1:
+    if len(names) <= weight or not names[0] or not names[weight]:
         return None
     plain = onnx.helper.make_node(
         "Conv",
@@ -117,17 +150,18 @@ def exporters_body(
     return [body.output(body.interleaved(factor), shift)]
 
 
-def ascend_body(call: Call, build: VersionedOps, inputs: Sequence[ir.Value | None]) -> Sequence[ir.Value]:
+def ascend_body(
+    call: Call, build: VersionedOps, inputs: Sequence[ir.Value | None], *, geometry: Geometry
+) -> ir.Value:
     """Write a call of Ascend's operator: image, weight, offsets in blocks, bias.
 
     Raises:
-        PreconditionError: an input is missing, an attribute is of another form, or the opset is too old.
+        PreconditionError: an input is missing, or the opset is too old.
     """
-    geometry = ascend_geometry(call.attributes)
     image, kernel, moves = (_given(call, inputs, index) for index in range(3))
     shift = _given(call, inputs, 3) if call.has_input(3) else None
     body = DeformableBody(build, geometry, image=image, weight=kernel, offsets=moves, dtype=call.dtype(0))
-    return [body.output(body.in_blocks(), shift)]
+    return body.output(body.in_blocks(), shift)
 
 
 def _given(call: Call, inputs: Sequence[ir.Value | None], index: int) -> ir.Value:

@@ -40,6 +40,7 @@ BY_OPERATOR: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "MMCVModulatedDeformConv2d": ("replace_dcn", "decompose_dcn"),
         "MaxPool": ("split_maxpool", "pool3d_to_pool2d", "remove_identity_pool"),
         "Mish": ("decompose_hardswish",),
+        "NPUDeformableConv2d": ("replace_dcn", "decompose_dcn"),
         "NonMaxSuppression": ("replace_nms",),
         "NonZero": ("replace_nms", "replace_roi_extractor"),
         "PRelu": ("prelu_slope",),

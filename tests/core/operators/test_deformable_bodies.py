@@ -17,6 +17,9 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 
+ASCENDS = ("DeformableConv2D", "NPUDeformableConv2d")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """A deformable convolution; pairs are height and width."""
@@ -96,7 +99,7 @@ def _in_order(item: Setting, arrays: dict[str, Any], spelling: str) -> dict[str,
     """Return the inputs as an operator takes them, in its order."""
     flat = (item.batch, -1, *item.out)
     offsets, mask = arrays["moves"].reshape(flat), arrays["mask"].reshape(flat)
-    if spelling == "DeformableConv2D":
+    if spelling in ASCENDS:
         moves = arrays["moves"]
         blocks = [moves[:, :, :, :, 1], moves[:, :, :, :, 0], arrays["mask"]]
         offsets = np.concatenate([block.reshape(flat) for block in blocks], axis=1)
@@ -105,14 +108,22 @@ def _in_order(item: Setting, arrays: dict[str, Any], spelling: str) -> dict[str,
         found = {"x": arrays["x"], "offset": offsets, "mask": mask, "w": arrays["w"]}
     else:
         found = {"x": arrays["x"], "offset": offsets, "w": arrays["w"]}
+    if spelling == "NPUDeformableConv2d" and not item.biased:
+        return {**found, "b": np.zeros(0, np.float32)}
     return {**found, "b": arrays["b"]} if item.biased else found
 
 
 def _attributes(item: Setting, spelling: str) -> str:
+    pairs: dict[str, tuple[int, ...]]
     pairs = {"stride": item.strides, "padding": item.pads, "dilation": item.dilations}
     counts = {"groups": item.groups, "deform_groups": item.moved}
     if spelling == "DeformableConv2D":
         pairs = {"strides": item.strides, "pads": item.pads, "dilations": item.dilations}
+        counts = {"groups": item.groups, "deformable_groups": item.moved}
+    if spelling == "NPUDeformableConv2d":
+        (top, left), ones = item.pads, (1, 1)
+        four = {"strides": (*ones, *item.strides), "dilations": (*ones, *item.dilations)}
+        pairs = {**four, "paddings": (top, top, left, left)}
         counts = {"groups": item.groups, "deformable_groups": item.moved}
     lists = [f"{name}: ints = {list(pair)}" for name, pair in pairs.items()]
     return ", ".join([*lists, *(f"{name}: int = {count}" for name, count in counts.items())])
@@ -167,7 +178,7 @@ def assert_close(got: Any, wanted: Any, relative: float) -> None:
     assert np.abs(got - wanted).max() <= relative * np.abs(wanted).max()
 
 
-SPELLINGS = ("DeformableConv2D", "MMCVModulatedDeformConv2d", "MMCVDeformConv2d")
+SPELLINGS = ("DeformableConv2D", "MMCVModulatedDeformConv2d", "MMCVDeformConv2d", "NPUDeformableConv2d")
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -242,7 +253,7 @@ def test_an_offset_that_is_no_number_makes_results_that_are_none() -> None:
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_calls_of_one_geometry_share_one_body_whatever_their_sizes(spelling: str) -> None:
-    given = "(x, w, o)" if spelling == "DeformableConv2D" else "(x, o, w)"
+    given = "(x, w, o)" if spelling in ASCENDS else "(x, o, w)"
     given = given.replace("o,", "o, m,") if spelling == "MMCVModulatedDeformConv2d" else given
     calls = "\n".join(
         f"{out} = {spelling} <{_attributes(Setting(strides=strides), spelling)}> {given.replace('x', source)}"

@@ -6,7 +6,12 @@ import onnx_ir as ir
 import pytest
 
 from graphopt.core.deformable import Geometry
-from graphopt.core.deformable_spellings import ascend_geometry, mmcv_geometry, onnx_geometry
+from graphopt.core.deformable_spellings import (
+    ascend_geometry,
+    mmcv_geometry,
+    onnx_geometry,
+    torch_npu_geometry,
+)
 from graphopt.core.errors import PreconditionError
 from graphopt.core.foreign_operator import Call, ForeignOperator
 from graphopt.core.operator_bodies import body_of, call_of
@@ -67,6 +72,48 @@ def test_exporters_attributes_of_another_form_are_not_guessed(changes: dict[str,
         mmcv_geometry(attributes)
 
 
+TORCH_NPU: dict[str, Any] = {
+    "strides": (1, 1, 2, 1),
+    "paddings": (1, 1, 0, 0),
+    "dilations": (1, 1, 1, 3),
+    "groups": 2,
+    "deformable_groups": 4,
+    "modulated": 1,
+}
+
+
+def test_torch_npu_writes_sizes_of_all_axes() -> None:
+    assert torch_npu_geometry(TORCH_NPU) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"strides": (2, 1)}, "strides is"),
+        ({"strides": (1, 2, 1, 1)}, "skip channels"),
+        ({"paddings": None}, "paddings is missing"),
+        ({"modulated": 0}, "modulated is 0"),
+    ],
+)
+def test_torch_npus_attributes_of_another_form_are_not_guessed(changes: dict[str, Any], reason: str) -> None:
+    attributes = {name: value for name, value in {**TORCH_NPU, **changes}.items() if value is not None}
+    with pytest.raises(PreconditionError, match=reason):
+        torch_npu_geometry(attributes)
+    node = _node(attributes, op_type="NPUDeformableConv2d")
+    assert _operator(node).shaped_like(node) is None
+    assert body_of(node, 11) is None
+
+
+def test_torch_npus_second_output_is_a_scalar() -> None:
+    node = _node(TORCH_NPU, op_type="NPUDeformableConv2d", outputs=2)
+    shapes = _operator(node).shaped_like(node)
+    assert shapes is not None
+    assert [item.op_type for item in shapes] == ["Conv", "Constant"]
+    body = body_of(node, 11)
+    assert body is not None
+    assert len(body.outputs) == 2
+
+
 def test_the_standard_operator_has_defaults_and_four_pads() -> None:
     found = onnx_geometry({"pads": (1, 2, 1, 2), "offset_group": 3})
     assert (found.strides, found.pads, found.deformable_groups) == ((1, 1), (1, 2), 3)
@@ -121,7 +168,7 @@ def test_names_that_the_parser_does_not_know_are_ignored_as_there() -> None:
     ],
 )
 def test_the_targets_limits_are_told_before_compilation(
-    sizes: dict[str, str], changes: dict[str, Any], clause: str | None
+    sizes: dict[str, Any], changes: dict[str, Any], clause: str | None
 ) -> None:
     attributes = {name: value for name, value in {**ASCEND, **changes}.items() if value is not None}
     node = _node(attributes, **sizes)
@@ -170,6 +217,7 @@ def _node(
     x: str = "1,8,9,7",
     w: str = "6,8,3,3",
     o: str = "1,27,9,7",
+    outputs: int = 1,
 ) -> ir.Node:
     """Return a call at home."""
     shapes = {"x": x, "w": w, "o": o, "m": "1,9,9,7"}
@@ -181,4 +229,7 @@ def _node(
     count = 4 if op_type == "MMCVModulatedDeformConv2d" else 3
     home = "mmcv" if op_type.startswith("MMCV") else "npu"
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in attributes.items()}
-    return ir.node(op_type, inputs[:count], plain, domain=home)
+    node = ir.node(op_type, inputs[:count], plain, domain=home, num_outputs=outputs)
+    for index, value in enumerate(node.outputs):
+        value.name = f"out_{index}"
+    return node

@@ -147,6 +147,31 @@ def test_the_standard_operator_is_replaced_too(rewrite: Rewrite, more: str) -> N
     result.assert_same(rtol=1e-5)
 
 
+TORCH_NPU = """<ir_version: 8, opset_import: ["" : 11, "npu" : 1]>
+g (float[1,8,9,7] x, float[54,8,1,1] k, float[6,8,3,3] w, float[6] b) => (float[n,6,p,q] y{more}) {{
+    o = Conv (x, k)
+    none = Constant <value = float[0] {{}}> ()
+    y, z = npu.NPUDeformableConv2d <strides: ints = [1,1,1,1], paddings: ints = {pads},
+        deformable_groups: int = 2> (x, w, o, {bias})
+}}"""
+
+
+@pytest.mark.parametrize("bias", ["none", "b"])
+def test_what_torch_npu_exports_gets_the_name_that_all_releases_know(rewrite: Rewrite, bias: str) -> None:
+    text = TORCH_NPU.format(pads="[1,1,1,1]", bias=bias, more="")
+    result = rewrite(text, ReplaceDcn(), WEIGHTS)
+    assert result.ops[-1] == "DeformableConv2D"
+    assert len(result.model.graph[-1].inputs) == (4 if bias == "b" else 3)
+    assert "offsets in order already" in result.applied[0]
+    result.assert_same(rtol=1e-6)
+
+
+def test_torch_npus_unequal_padding_becomes_a_node_too(rewrite: Rewrite) -> None:
+    result = rewrite(TORCH_NPU.format(pads="[2,0,1,1]", bias="b", more=""), ReplaceDcn(), WEIGHTS)
+    assert "Pad" in result.ops
+    result.assert_same(rtol=1e-6)
+
+
 HIGH_PADDING = v1(pads="[2,0]").replace("pads = [1,1,1,1]", "pads = [2,0,2,0]").replace("n,6,9,7", "n,6,p,q")
 ONE_SIDED = STANDARD.format(opset=19, pads="[2,1,0,1]", more="")
 
@@ -192,6 +217,16 @@ def test_other_offsets_are_put_in_order_by_a_gather(
     ("text", "weights", "reason"),
     [
         (v1(pads="[1,0,1,0]"), WEIGHTS, "padding is [1, 0, 1, 0]"),
+        (
+            TORCH_NPU.format(pads="[1,1,1,1]", bias="b", more=", float z"),
+            WEIGHTS,
+            "its second output z is read",
+        ),
+        (
+            TORCH_NPU.format(pads="[1,1,1,1]", bias="b", more="").replace("[54,8", "[53,8"),
+            WEIGHTS,
+            "its offsets have 53 channels, not the 54",
+        ),
         (v1().replace("[6,4,3,3]", "[6,4,u,v]"), ("k", "b"), "the size of its kernel w is not known"),
         (
             v1().replace(", deform_groups: int = 2", ""),

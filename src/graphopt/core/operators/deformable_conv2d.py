@@ -20,6 +20,7 @@ from graphopt.core.deformable import Geometry
 from graphopt.core.deformable_spellings import ascend_body, ascend_geometry, plain_convolution
 from graphopt.core.errors import PreconditionError
 from graphopt.core.foreign_operator import Call, Caution, ForeignOperator, attributes_of
+from graphopt.core.versioned_ops import VersionedOps
 
 ATTRIBUTES = {
     "strides": ir.AttributeType.INTS,
@@ -47,6 +48,10 @@ def _shaped_like(node: ir.Node) -> Sequence[onnx.NodeProto] | None:
     except PreconditionError:
         return None
     return plain_convolution(node, geometry, weight=1)
+
+
+def _body(call: Call, build: VersionedOps, inputs: Sequence[ir.Value | None]) -> Sequence[ir.Value]:
+    return [ascend_body(call, build, inputs, geometry=ascend_geometry(call.attributes))]
 
 
 def refusals(call: Call) -> Iterator[str]:
@@ -143,7 +148,7 @@ OPERATOR = ForeignOperator(
     domains=("",),
     is_target=True,
     shaped_like=_shaped_like,
-    body=ascend_body,
+    body=_body,
     check=_check,
     attributes=ATTRIBUTES,
     batched=(0, 2),
