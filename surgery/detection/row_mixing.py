@@ -27,7 +27,9 @@ _PRODUCTS = ("Gemm", "MatMul")
 _SIZES = ("Shape", "Size")
 
 
-def mixes_rows(model: ir.Model, proposals: Iterable[ir.Value], facts: Facts, rows: RowTracker) -> str | None:
+def mixes_rows(
+    model: ir.Model, first: ir.Node, proposals: Iterable[ir.Value], facts: Facts, rows: RowTracker
+) -> str | None:
     """Return which node puts rows of proposals together (a clause); None when none is known to.
 
     Rows are taken to lie along the first axis; the offset that keeps classes apart in another suppression
@@ -35,6 +37,7 @@ def mixes_rows(model: ir.Model, proposals: Iterable[ir.Value], facts: Facts, row
 
     Args:
         model: that holds them.
+        first: the suppression that chose them.
         proposals: tensors with one row for each.
         facts: of the model.
         rows: of the model.
@@ -47,15 +50,17 @@ def mixes_rows(model: ir.Model, proposals: Iterable[ir.Value], facts: Facts, row
                 continue
             if _is_over_rows(node, facts) or _multiplies_rows(node, dependent):
                 return f"{label(node)} puts rows of proposals together, and missing ones would count"
-            new = [value for value in node.outputs if value not in dependent and not _is_chosen(value, rows)]
+            found = [value for value in node.outputs if value not in dependent]
+            new = [value for value in found if _chooser(value, rows) in (None, first)]
             dependent.update(new)
             pending.extend(new)
     return None
 
 
-def _is_chosen(value: ir.Value, rows: RowTracker) -> bool:
+def _chooser(value: ir.Value, rows: RowTracker) -> ir.Node | None:
+    """Return the suppression whose choice a tensor holds."""
     held = rows.of(value)
-    return held is not None and is_op(held.root, "NonMaxSuppression")
+    return held.root if held is not None and is_op(held.root, "NonMaxSuppression") else None
 
 
 def _is_over_rows(node: ir.Node, facts: Facts) -> bool:

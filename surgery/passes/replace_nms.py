@@ -98,7 +98,7 @@ class ReplaceNms(GraphPass):
                 yield Declined(node=nms, why=str(error))
                 continue
             proposals = [result.value for result in found.results if found.is_inner]
-            if why := mixes_rows(model, proposals, facts, rows):
+            if why := mixes_rows(model, nms, proposals, facts, rows):
                 yield Declined(node=nms, why=why)
                 continue
             yield _Place(node=nms, what=_describe(found), found=found)
