@@ -64,6 +64,33 @@ def test_a_node_is_found_under_a_longer_name_of_atc(model: Path) -> None:
     assert advice.places[0].node == "Relu_2"
 
 
+def test_the_name_of_a_tensor_inside_a_name_is_no_node(model: Path) -> None:
+    text = MODEL.replace("] a = ", "] made_1124 = ").replace("(a)", "(made_1124)")
+    onnx.save(onnx.parser.parse_model(text), model)
+    log = ["EZ3003: No supported Ops kernel and engine are found for [NonZero_made_1124], optype [NonZero]."]
+    (advice,) = advise(read_log(log), model)
+    assert advice.places[0].node == ""
+
+
+POOL = """<ir_version: 8, opset_import: ["" : 11]>
+agraph (float[1,3,6,8] x) => (float[1,3,1,1] y) {
+    [Pool_0] a = AveragePool <kernel_shape = [1,1]> (x)
+    [Pool_1] y = GlobalAveragePool (a)
+}"""
+
+
+def test_of_passes_for_one_operator_the_first_that_does_it_here_is_advised(model: Path) -> None:
+    log = ["EZ3003: No supported Ops kernel and engine are found for [Pool_1], optype [AvgPoolV2]."]
+    (before,) = advise(read_log(log))
+    assert before.passes == ("split_avgpool",)
+    assert [item.name for item in before.mends][1:] == ["pool3d_to_pool2d", "global_pool_to_reduce"]
+    onnx.save(onnx.parser.parse_model(POOL), model)
+    (after,) = advise(read_log(log), model)
+    assert after.passes == ("global_pool_to_reduce",)
+    assert after.command.endswith("--passes global_pool_to_reduce")
+    assert [item["advised"] for item in after.to_json()["passes"]] == [True, False, False]
+
+
 def test_a_node_that_atc_made_is_not_in_the_model(model: Path) -> None:
     log = ["EZ3003: No supported Ops kernel and engine are found for [trans_Cast_9], optype [Cast]."]
     (advice,) = advise(read_log(log), model)
@@ -104,3 +131,7 @@ def test_operators_of_ascend_are_known_by_their_name_in_graphs(op_type: str, exp
 def test_a_command_names_each_pass_once() -> None:
     assert command_for(["a", "b", "a"], Path("a b.onnx")) == "graphopt apply 'a b.onnx' --passes a,b"
     assert command_for([], None) == ""
+
+
+def test_passes_come_in_the_order_in_which_they_serve_each_other() -> None:
+    assert command_for(["replace_nms", "static_shapes"], None).endswith("--passes static_shapes,replace_nms")

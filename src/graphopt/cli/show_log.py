@@ -49,6 +49,8 @@ def show_log(
         _show_unexplained(report)
     if any(item.command not in ("", command) for item in causes):
         print_line(f"all together: {command}")
+    if any(item.finding.explanation and item.finding.explanation.rewrites for item in causes):
+        print_line(f"all nodes at once, before ATC runs: graphopt support {model or 'MODEL'}")
 
 
 def _show_unexplained(report: "LogReport") -> None:
@@ -89,6 +91,9 @@ def _show_finding(item: "Advice", number: str, model: Path | None) -> None:
             print_line(f"   {mend.name}: {_matches(mend)}")
     if item.command:
         print_line(f"   try: {item.command}")
+        others = [mend.name for mend in item.mends if mend.may_help and mend.name not in item.passes]
+        if others:
+            print_line(f"   or in its place: {', '.join(others)}")
     print_line("")
 
 
@@ -110,7 +115,7 @@ def _by_type(item: "Advice") -> dict[str, list[str]]:
 def _show_places(item: "Advice", model: Path) -> None:
     for place in item.places[:_PLACES]:
         if not place.node:
-            print_line(f"   {place.named.node} is not in {model}: ATC made it; look at what is around it")
+            print_line(f"   {place.named.node} is not in {model}: ATC made it, or compiled another file")
             continue
         other = f" (for ATC {place.named.node})" if place.node != place.named.node else ""
         print_line(f"   in {model}: {place.op_type} {place.node}{other}")

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +16,15 @@ from graphopt.compile.atc.log_messages import Named
 from graphopt.compile.atc.log_reading import Finding, LogReport
 from graphopt.core.errors import GraphoptError
 from graphopt.core.onnx_files import load_model
-from graphopt.recipes.mending import BY_OPERATOR, mends
+from graphopt.recipes.mending import BY_OPERATOR, ORDER, mends
 from graphopt.surgery import GraphPass, PassStep, make_pass
 from graphopt.surgery.explaining import Candidate, candidates_of
 from graphopt.surgery.node_facts import facts_of
 
 _SURE_OPSET = 11
 """Every release reads it: lower than that is nothing to advise."""
+_SHORT = 2
+"""A name of so few letters is found inside of any other."""
 _PLACES = 20
 """Nodes of one finding that are looked up in the model."""
 _ABOUT_INPUTS = ("E10001", "E10002", "E10011", "E10016", "E10017", "E10049", "unknown-shape")
@@ -89,6 +91,11 @@ class Mend:
     here: bool = False
     reason: str = ""
 
+    @property
+    def may_help(self) -> bool:
+        """Whether it matches, as far as that is known."""
+        return self.sites is None or self.sites > 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
@@ -97,6 +104,7 @@ class Advice:
     Attributes:
         finding: of the log.
         mends: passes to try, those that match first.
+        passes: those to apply; the others are alternatives.
         places: the nodes that it names, when there is a model.
         command: to type; empty when no pass mends it.
         hint: what the model has instead of a name that is wrong.
@@ -104,6 +112,7 @@ class Advice:
 
     finding: Finding
     mends: tuple[Mend, ...] = ()
+    passes: tuple[str, ...] = ()
     places: tuple[Place, ...] = ()
     command: str = ""
     hint: str = ""
@@ -112,11 +121,6 @@ class Advice:
     def kind(self) -> str:
         """``cause``, ``consequence`` or ``warning``."""
         return "warning" if self.finding.warning else "consequence" if self.finding.consequence else "cause"
-
-    @property
-    def passes(self) -> tuple[str, ...]:
-        """The passes worth applying."""
-        return tuple(item.name for item in self.mends if item.sites is None or item.sites)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -133,7 +137,7 @@ class Advice:
             "details": item.details,
             "nodes": [vars(named) for named in item.nodes.values()],
             "places": [{**vars(place), "named": place.named.node} for place in self.places],
-            "passes": [vars(mend) for mend in self.mends],
+            "passes": [{**vars(mend), "advised": mend.name in self.passes} for mend in self.mends],
             "command": self.command,
             "hint": self.hint,
         }
@@ -154,8 +158,9 @@ def advise(report: LogReport, model: Path | None = None) -> tuple[Advice, ...]:
 
 
 def command_for(passes: Iterable[str], model: Path | None) -> str:
-    """Return the line that applies some passes; empty for none."""
-    names = ",".join(dict.fromkeys(passes))
+    """Return the line that applies some passes, in the order of ``ORDER``; empty for none."""
+    rank = {name: place for place, name in enumerate(ORDER)}
+    names = ",".join(sorted(dict.fromkeys(passes), key=lambda name: rank.get(name, len(rank))))
     return f"graphopt apply {shlex.quote(str(model)) if model else 'MODEL'} --passes {names}" if names else ""
 
 
@@ -183,20 +188,31 @@ def _advice(finding: Finding, subject: "_Subject | None") -> Advice:
     if opset is not None and opset > LAST_OPSET and explanation.rewrites:
         aspects = ["opset"]  # nothing is registered there, whatever the operator
         op_types = ()
-    names = mends(op_types, aspects)
-    if subject is None:
-        tried = tuple(Mend(name=name) for name in names)
-    else:
-        nodes = {place.node for place in places if place.node}
-        tried = tuple(sorted((subject.ask(name, nodes) for name in names), key=_usefulness))
-    fitting = [item.name for item in tried if item.sites is None or item.sites]
+    general = mends((), aspects)
+    special = [tuple(name for name in mends([op_type]) if name not in general) for op_type in op_types]
+    names = dict.fromkeys([*general, *(name for group in special for name in group)])
+    nodes = {place.node for place in places if place.node}
+    tried = {name: subject.ask(name, nodes) if subject else Mend(name=name) for name in names}
+    passes = [name for name in general if tried[name].may_help]
+    for group in special:
+        passes += _choice([tried[name] for name in group])
     return Advice(
         finding=finding,
-        mends=tried,
+        mends=tuple(sorted(tried.values(), key=_usefulness)),
+        passes=tuple(dict.fromkeys(passes)),
         places=places,
-        command=command_for(fitting, subject.path if subject else None),
+        command=command_for(passes, subject.path if subject else None),
         hint=hint,
     )
+
+
+def _choice(group: Sequence[Mend]) -> list[str]:
+    """Return what to apply of passes that rewrite one operator: the first that does it, here if it can."""
+    fitting = [item for item in group if item.may_help]
+    here = [item for item in fitting if item.here]
+    known = any(item.sites is not None for item in group)
+    chosen = here[:1] if here else fitting if known else fitting[:1]
+    return [item.name for item in chosen]
 
 
 def _usefulness(item: Mend) -> tuple[bool, bool]:
@@ -258,8 +274,13 @@ class _Subject:
         """Find a node by ATC's name for it, which may be longer: fused, split, or in a subgraph."""
         if name in self._by_name:
             return self._by_name[name]
-        within = [known for known in self._by_name if len(known) > 2 and _contains(name, known)]
-        return self._by_name[max(within, key=len)] if within else None
+        within = [node for node in self._named if _contains(name, node.name or "")]
+        return max(within, key=lambda node: len(node.name or ""), default=None)
+
+    @cached_property
+    def _named(self) -> list[ir.Node]:
+        names = ((node, node.name or "") for node in self.model.graph.all_nodes())
+        return [node for node, name in names if len(name) > _SHORT and not name.isdecimal()]
 
     def ask(self, name: str, nodes: set[str]) -> Mend:
         if name not in self._asked:
