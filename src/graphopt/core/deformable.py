@@ -66,7 +66,8 @@ class DeformableBody:
     """Writes a deformable convolution; sizes are asked for at run time, so that one body serves all of them.
 
     The image gets a border of zeros and its channels last; the rows of the four corners are gathered,
-    weighted and summed to columns, which one product with the weight turns into the output.
+    weighted and summed to columns, which one product with the weight turns into the output. In onnxruntime
+    this was faster than one gather of all corners and a product, than RoiAlign, and than PyTorch.
 
     Args:
         new: where to write.
@@ -193,12 +194,12 @@ class DeformableBody:
     def _axis(self, moves: ir.Value, axis: int) -> _Axis:
         """Find the neighbours of points along height (0) or width (1)."""
         new, geometry = self._new, self._geometry
-        cells = self._scalar(self._out_sizes, axis + 2)
+        cells = self._pick(self._out_sizes, axis + 2)
         start, stride = -geometry.pads[axis], geometry.strides[axis]
         end = new.op("Add", new.op("Mul", cells, self._number(stride)), self._number(start))
         corners = new.op("Range", self._number(start), end, self._number(stride))
         step = geometry.dilations[axis]
-        reach = new.op("Mul", self._scalar(self._weight_sizes, axis + 2), self._number(step))
+        reach = new.op("Mul", self._pick(self._weight_sizes, axis + 2), self._number(step))
         taps = new.op("Range", self._number(0), reach, self._number(step))
         # Behind the axis in [N, H', W', kh, kw, groups] follow so many others.
         still = new.op(
@@ -207,7 +208,7 @@ class DeformableBody:
             new.reshape(taps, [-1] + [1] * (2 - axis)),
         )
         place = new.op("Add", new.cast(still, self._inner), moves)
-        size = new.cast(self._scalar(self._image_sizes, axis + 2), self._inner)
+        size = new.cast(self._pick(self._image_sizes, axis + 2), self._inner)
         # Further out there are only zeros, too. What is no number stays none.
         place = new.op("Max", new.op("Min", place, size), self._float(-1))
         low = new.op("Floor", place)
@@ -220,7 +221,7 @@ class DeformableBody:
     def _image_starts(self, pixels: ir.Value) -> ir.Value:
         """Return the first row of each image of the batch, [N, 1, 1, 1, 1, 1]."""
         new, groups = self._new, self._geometry.deformable_groups
-        batch = self._scalar(self._image_sizes, 0)
+        batch = self._pick(self._image_sizes, 0)
         numbers = new.op("Range", self._number(0), batch, self._number(1))
         per_image = new.op("Mul", pixels, new.integers([groups]))
         return new.reshape(new.op("Mul", numbers, per_image), [-1, 1, 1, 1, 1, 1])
@@ -246,9 +247,6 @@ class DeformableBody:
 
     def _pick(self, value: ir.Value, index: int) -> ir.Value:
         return self._new.op("Gather", value, self._number(index), attributes={"axis": 0})
-
-    def _scalar(self, sizes: ir.Value, index: int) -> ir.Value:
-        return self._pick(sizes, index)
 
     def _cut(self, sizes: ir.Value, start: int, end: int) -> ir.Value:
         return self._new.slice(sizes, axes=[0], starts=[start], ends=[end])

@@ -114,19 +114,18 @@ def _in_order(item: Setting, arrays: dict[str, Any], spelling: str) -> dict[str,
 
 
 def _attributes(item: Setting, spelling: str) -> str:
-    pairs: dict[str, tuple[int, ...]]
-    pairs = {"stride": item.strides, "padding": item.pads, "dilation": item.dilations}
-    counts = {"groups": item.groups, "deform_groups": item.moved}
-    if spelling == "DeformableConv2D":
-        pairs = {"strides": item.strides, "pads": item.pads, "dilations": item.dilations}
-        counts = {"groups": item.groups, "deformable_groups": item.moved}
+    (top, left), ones = item.pads, (1, 1)
+    lists: dict[str, tuple[int, ...]]
+    lists = {"stride": item.strides, "padding": item.pads, "dilation": item.dilations}
+    moved = "deform_groups"
+    if spelling in ASCENDS:
+        lists = {"strides": item.strides, "pads": item.pads, "dilations": item.dilations}
+        moved = "deformable_groups"
     if spelling == "NPUDeformableConv2d":
-        (top, left), ones = item.pads, (1, 1)
-        four = {"strides": (*ones, *item.strides), "dilations": (*ones, *item.dilations)}
-        pairs = {**four, "paddings": (top, top, left, left)}
-        counts = {"groups": item.groups, "deformable_groups": item.moved}
-    lists = [f"{name}: ints = {list(pair)}" for name, pair in pairs.items()]
-    return ", ".join([*lists, *(f"{name}: int = {count}" for name, count in counts.items())])
+        lists = {"strides": (*ones, *item.strides), "dilations": (*ones, *item.dilations)}
+        lists["paddings"] = (top, top, left, left)
+    texts = [f"{name}: ints = {list(values)}" for name, values in lists.items()]
+    return ", ".join([*texts, f"groups: int = {item.groups}", f"{moved}: int = {item.moved}"])
 
 
 def with_bodies(text: str) -> onnx.ModelProto:
