@@ -62,6 +62,8 @@ class NodeSupport:
     @property
     def faults(self) -> tuple[Finding, ...]:
         """The findings that are not fine, the worst first."""
+        if len(self.findings) == 1 and self.findings[0].verdict is Verdict.FINE:
+            return ()
         bad = [item for item in self.findings if item.verdict is not Verdict.FINE]
         return tuple(sorted(bad, key=lambda item: -item.verdict.severity))
 

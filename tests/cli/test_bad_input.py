@@ -124,6 +124,7 @@ VERBS = {
     "inspect": ["MODEL"],
     "validate": ["MODEL", "openvino:MODEL"],
     "compile": ["MODEL", "--target", "onnxruntime"],
+    "support": ["MODEL", "--soc", "310P3"],
     "run": ["MODEL", "x.png", "--recipe", "deepmar"],
     "bench": ["MODEL"],
     "bundle": ["MODEL", "--recipe", "deepmar"],
@@ -160,7 +161,8 @@ def test_every_verb_refuses_an_unusable_model(
 
 
 def test_no_verb_was_forgotten_in_errors_without_arguments() -> None:
-    for verb in ("apply", "validate", "compile", "run", "evaluate", "bench", "prepare", "bundle", "pipeline"):
+    others = ("apply", "evaluate", "prepare", "pipeline")
+    for verb in (*VERBS, *others):
         argv = [sys.executable, "-m", "graphopt", verb]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2, verb

@@ -53,7 +53,7 @@ def try_mending(checked: Checked, *, on_progress: Callable[[str], None] | None =
         checked: stays as it is.
         on_progress: told which pass is tried.
     """
-    trial = _Trial(model=_copy(checked.model), support=checked.support, checked=checked)
+    trial = _Trial(model=checked.model, support=checked.support, checked=checked)
     for _ in range(_ROUNDS):
         before = len(trial.steps)
         for name in ORDER:
@@ -63,12 +63,12 @@ def try_mending(checked: Checked, *, on_progress: Callable[[str], None] | None =
                 trial.run(step)
         if len(trial.steps) == before:
             break
-    left = _faults(trial.support)
+    left, first = trial.faults, _faults(checked.support)
     return Mending(
         steps=tuple(trial.steps),
         before=checked.support,
         after=trial.support,
-        mended=trial.mended,
+        mended={key: name for key, name in trial.mended.items() if key in first},
         declined=dict(_declined(trial, left)),
         approximate={key: names for key, (op, _) in left.items() if (names := _approximate(key[1], op))},
     )
@@ -83,10 +83,20 @@ class _Trial:
     checked: Checked
     steps: list[PassStep] = field(default_factory=list)
     mended: dict[Fault, str] = field(default_factory=dict)
+    faults: dict[Fault, tuple[str, Finding]] = field(init=False)
+    tried: set[str] = field(default_factory=set)
+    """Passes that are of no use to the model as it is now."""
+
+    def __post_init__(self) -> None:
+        self.faults = _faults(self.support)
 
     def steps_for(self, name: str) -> list[PassStep]:
         """Return the step of a pass, when it might mend something that is left."""
-        codes = [key[1] for key, (op, _) in _faults(self.support).items() if name in mends_limit(key[1], op)]
+        if name in self.tried:
+            return []
+        self.tried.add(name)
+        kinds = {(key[1], op) for key, (op, _) in self.faults.items()}
+        codes = sorted(code for code, op in kinds if name in mends_limit(code, op))
         if not codes or make_pass(PassStep(name)).effect is Effect.APPROXIMATE:
             return []
         options = {key: value for code in codes for key, value in OPTIONS.get((code, name), {}).items()}
@@ -109,17 +119,18 @@ class _Trial:
             return  # it does not work on this model, and so does not mend it
         if _badness(support) >= _badness(self.support):
             return
-        gone = _faults(self.support).keys() - _faults(support).keys()
-        self.mended |= dict.fromkeys(gone, step.name)
-        self.mended = {key: name for key, name in self.mended.items() if key in _faults(self.checked.support)}
+        before, self.faults = self.faults, _faults(support)
+        self.mended |= dict.fromkeys(before.keys() - self.faults.keys(), step.name)
         self.model, self.support = candidate, support
         self.steps.append(step)
+        self.tried = {step.name}
 
 
 def _faults(support: Support) -> dict[Fault, tuple[str, Finding]]:
     found = {("", item.code): ("", item) for item in support.model}
     for node in support.nodes:
-        found |= {(node.name, item.code): (node.node.op_type, item) for item in node.faults}
+        for item in node.faults:
+            found[node.name, item.code] = (node.node.op_type, item)
     return found
 
 
