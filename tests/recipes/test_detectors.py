@@ -85,10 +85,8 @@ def test_the_result_is_ready_for_the_device(name: str, filled: Callable[[str], P
         assert value.dtype is not None
         assert value.dtype.numpy().name == spec.dtype
     wide = [node for node in nodes if any(types[v].dtype == ir.DataType.INT64 for v in node.outputs)]
-    assert {node.op_type for node in wide} <= {
-        "TopK",
-        "Cast",
-    }  # the indices, narrowed at once, and the labels
+    # Indices of TopK, narrowed at once; one index among the proposals; the labels.
+    assert {node.op_type for node in wide} <= {"TopK", "ArgMax", "Cast"}
     for node in nodes:
         _assert_taken_by_atc(node)
 

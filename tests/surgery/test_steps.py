@@ -11,6 +11,7 @@ import pytest
 from graphopt.core.errors import UsageError
 from graphopt.surgery import Expect, PassStep, describe_passes, make_pass, parse_steps, pass_names
 from graphopt.surgery.options import plain, type_text, typed_options
+from graphopt.surgery.presets import PRESETS
 
 
 class Mode(enum.Enum):
@@ -171,3 +172,14 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         graphopt.surgery.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_name_passes_that_there_are(name: str) -> None:
+    names = [step.name for step in parse_steps(PRESETS[name])]
+    assert len(set(names)) == len(names)
+
+
+def test_a_detector_is_cleaned_behind_what_is_replaced() -> None:
+    names = [step.name for step in parse_steps(PRESETS["detector"])]
+    assert names.index("replace_roi_extractor") < names.index("replace_nms") < names.index("static_shapes")

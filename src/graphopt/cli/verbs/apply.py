@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 @click.command("apply", short_help="Rewrite a model and prove its numbers.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--passes", default="", help="Passes in order, with options: remove_pad,set_batch:size=4")
-@click.option("--preset", type=click.Choice(sorted(PRESETS)), default=None, help="A named list of passes.")
+@click.option(
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    default=None,
+    help="A named list of passes: clean for any model, detector for Ascend.",
+)
 @click.option("--recipe", "recipe_name", default="", help="The passes of a recipe, verified on its samples.")
 @output_option("Result; default: MODEL.opt.onnx beside the input.")
 @force_option
