@@ -8,7 +8,7 @@ from graphopt.cli.render import print_line
 from graphopt.core.words import counted
 
 if TYPE_CHECKING:
-    from graphopt.compile.atc.log_reading import LogReport
+    from graphopt.compile.atc.log_report import LogReport
     from graphopt.recipes.log_advice import Advice, Mend
 
 _NODES = 6

@@ -131,7 +131,7 @@ def _refuse_exporters_operators(model: Path, target: str) -> None:
     if not left:
         return
     words = " and ".join(f"{count} {name}" for name, count in left.items())
-    passes = ",".join(mends(left))
+    passes = ",".join(dict.fromkeys(name for op_type in left for name in mends([op_type])[:1]))
     advice = f"graphopt apply {model} --passes {passes}" if passes else f"graphopt support {model}"
     own = [path for item, _, path in operator_modules() if path and item.op_type in left]
     known = f"; or, if your operator package teaches ATC, say is_target=True in {own[0]}" if own else ""

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from graphopt.compile.atc.graph_rules import LAST_OPSET
 from graphopt.compile.atc.log_messages import Named
-from graphopt.compile.atc.log_reading import Finding, LogReport
+from graphopt.compile.atc.log_report import Finding, LogReport
 from graphopt.core.errors import GraphoptError
 from graphopt.core.onnx_files import load_model
 from graphopt.recipes.mending import BY_OPERATOR, ORDER, mends

@@ -3,7 +3,8 @@
 import datetime
 from pathlib import Path
 
-from graphopt.compile.atc.log_reading import LogReport, read_check_report, read_log
+from graphopt.compile.atc.log_reading import read_check_report, read_log
+from graphopt.compile.atc.log_report import LogReport
 from graphopt.compile.support.check import NodeSupport, Support
 from graphopt.compile.support.records import Record, add_records, place_for_records
 from graphopt.compile.support.verdicts import Verdict

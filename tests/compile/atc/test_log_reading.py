@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from graphopt.compile.atc.log_reading import LogReport, read_check_report, read_log
+from graphopt.compile.atc.log_reading import read_check_report, read_log
+from graphopt.compile.atc.log_report import LogReport
 
 FAILED = "ATC run failed, Please check the detail log, Try 'atc --help' for more information\n"
 

@@ -11,7 +11,7 @@ import click
 from graphopt.cli.options import json_option
 
 if TYPE_CHECKING:
-    from graphopt.compile.atc.log_reading import LogReport
+    from graphopt.compile.atc.log_report import LogReport
 
 _CODE = re.compile(r"[EW][A-Z\d]\d{4}", re.IGNORECASE)
 _LINE = 1 << 16
@@ -75,7 +75,8 @@ def _read(log: str) -> tuple[str, "LogReport"]:
     Raises:
         UsageError: there is no such file, and it is no text either.
     """
-    from graphopt.compile.atc.log_reading import Finding, LogReport, read_check_report, read_log
+    from graphopt.compile.atc.log_reading import read_check_report, read_log
+    from graphopt.compile.atc.log_report import Finding, LogReport
     from graphopt.core.errors import UsageError
 
     if log == "-":
