@@ -19,8 +19,12 @@ from graphopt.surgery.semantics.resize_sizes import (
 )
 
 _FIRST_WITH_MODES = 11
-_COORDINATES, _ROUNDING = "asymmetric", "floor"
-"""The spelling of PyTorch's own exports of nearest, which ATC takes."""
+SPELLINGS: Mapping[str, tuple[str, str]] = {
+    "asymmetric": ("asymmetric", "floor"),
+    "half_pixel": ("half_pixel", "round_prefer_ceil"),
+}
+"""Coordinates and rounding under which whole factors repeat. The first is PyTorch's, and published ports run
+with it; of the second no place lies between two elements, so that it holds however a target rounds."""
 _HALF = Fraction(1, 2)
 _ROUND: Mapping[str, Callable[[Fraction], int]] = {
     "floor": floor,
@@ -37,10 +41,12 @@ class Repeating:
     Attributes:
         node: the ``Resize``.
         factors: whole, one per axis.
+        spelling: coordinates and rounding.
     """
 
     node: ir.Node
     factors: tuple[int, ...]
+    spelling: tuple[str, str]
 
     @property
     def what(self) -> str:
@@ -65,13 +71,21 @@ class Repeating:
         node.replace_input_with(1, roi)
         node.replace_input_with(2, scales)
         node.attributes.pop("axes", None)
-        for name, text in (("coordinate_transformation_mode", _COORDINATES), ("nearest_mode", _ROUNDING)):
+        for name, text in zip(("coordinate_transformation_mode", "nearest_mode"), self.spelling, strict=True):
             node.attributes[name] = ir.AttrString(name, text)
         remove_unread(model, old)
 
 
-def plan_enlarging(model: ir.Model, node: ir.Node, sizes: KnownSizes) -> Repeating | str | None:
+def plan_enlarging(
+    model: ir.Model, node: ir.Node, sizes: KnownSizes, spelling: tuple[str, str]
+) -> Repeating | str | None:
     """Say how a ``Resize`` to a known size is spelled better; None when it is well spelled.
+
+    Args:
+        model: is not changed.
+        node: a ``Resize``.
+        sizes: what is known of the model.
+        spelling: coordinates and rounding that are wanted, from ``SPELLINGS``.
 
     Returns:
         The change, or why there is none (a clause).
@@ -98,12 +112,13 @@ def plan_enlarging(model: ir.Model, node: ir.Node, sizes: KnownSizes) -> Repeati
             f"{list(factors)}"
         )
     if set(factors) == {1}:
-        return why_not_bypassed(node) or Repeating(node=node, factors=factors)
-    well = _is_well_spelled(node, attributes, factors)
-    return None if well else Repeating(node=node, factors=factors)
+        return why_not_bypassed(node) or Repeating(node=node, factors=factors, spelling=spelling)
+    if (attributes.coordinates, attributes.nearest) == spelling and _is_told_by_scales(node, factors):
+        return None
+    return Repeating(node=node, factors=factors, spelling=spelling)
 
 
-def _is_well_spelled(node: ir.Node, attributes: ResizeAttributes, factors: tuple[int, ...]) -> bool:
+def _is_told_by_scales(node: ir.Node, factors: tuple[int, ...]) -> bool:
     roi = constant_tensor(input_of(node, 1))
     return (
         not has_attribute_references(node)
@@ -113,7 +128,6 @@ def _is_well_spelled(node: ir.Node, attributes: ResizeAttributes, factors: tuple
         and is_given(input_of(node, 2))
         and constant_scales(node, len(factors)) == [float(times) for times in factors]
         and node.attributes.get("axes") is None
-        and (attributes.coordinates, attributes.nearest) == (_COORDINATES, _ROUNDING)
     )
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import onnx_ir as ir
 
 from graphopt.surgery.graph_pass import Declined, GraphPass, Site
 from graphopt.surgery.graph_queries import is_op
 from graphopt.surgery.merging.cells import MergeCell, find_cells, is_pool_without_overlap
-from graphopt.surgery.merging.enlarging import Repeating, plan_enlarging
+from graphopt.surgery.merging.enlarging import SPELLINGS, Repeating, plan_enlarging
 from graphopt.surgery.merging.gating import Adding, Gating, plan_gating
 from graphopt.surgery.merging.known_sizes import KnownSizes
 from graphopt.surgery.merging.pooling import Pooling, plan_pooling
@@ -36,9 +36,14 @@ class ReplaceMergeCells(GraphPass):
     already, ``Add(a, Mul(b, Sigmoid(GlobalAveragePool(a))))``; a Pad of zeros in front of a pool goes into
     it where the map has no negative elements. Cells are found by what they compute, in any number.
     Seen in: merging_pyramid, nas_fpn.
+
+    Attributes:
+        coordinates: of the Resize: ``asymmetric`` with floor, as published ports have them; or
+            ``half_pixel``, which repeats the same elements however a target rounds.
     """
 
     name: ClassVar[str] = "replace_merge_cells"
+    coordinates: Literal["asymmetric", "half_pixel"] = "asymmetric"
 
     def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
         """Yield every cell in which something changes; see ``GraphPass.sites``."""
@@ -51,7 +56,7 @@ class ReplaceMergeCells(GraphPass):
                 if node is None or node in judged:  # a map may go into two cells
                     continue
                 judged.add(node)
-                found = _plan(model, node, sizes)
+                found = self._plan(model, node, sizes)
                 if isinstance(found, str):
                     yield Declined(node=node, why=found)
                 elif found is not None:
@@ -66,11 +71,10 @@ class ReplaceMergeCells(GraphPass):
             for change in site.changes:
                 change.apply(model)
 
-
-def _plan(model: ir.Model, node: ir.Node, sizes: KnownSizes) -> Repeating | Pooling | str | None:
-    if is_op(node, "Resize"):
-        return plan_enlarging(model, node, sizes)
-    return plan_pooling(model, node, sizes) if is_pool_without_overlap(node) else None
+    def _plan(self, model: ir.Model, node: ir.Node, sizes: KnownSizes) -> Repeating | Pooling | str | None:
+        if is_op(node, "Resize"):
+            return plan_enlarging(model, node, sizes, SPELLINGS[self.coordinates])
+        return plan_pooling(model, node, sizes) if is_pool_without_overlap(node) else None
 
 
 def _text(cell: MergeCell, changes: list[Change]) -> str:

@@ -66,6 +66,20 @@ def test_every_spelling_that_repeats_evenly_becomes_one(rewrite: Rewrite, seed: 
     result.assert_same()
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_half_pixels_repeat_the_same_elements(rewrite: Rewrite, seed: int) -> None:
+    rng = random.Random(seed)
+    before = (rng.randint(1, 5), rng.randint(2, 5))
+    after = [size * rng.randint(2, 5) for size in before]
+    shapes: dict[str, Any] = {"x": f"2,3,{after[0]},{after[1]}", "small": f"2,3,{before[0]},{before[1]}"}
+    result = rewrite(
+        text(constant(2, 3, *after) + resize(), **shapes), ReplaceMergeCells(coordinates="half_pixel")
+    )
+    (node,) = (node for node in result.model.graph if node.op_type == "Resize")
+    assert node.attributes.get_string("coordinate_transformation_mode", "") == "half_pixel"
+    result.assert_same()
+
+
 @pytest.mark.parametrize(
     ("body", "options", "why"),
     [
