@@ -105,6 +105,20 @@ def diagonal_is_the_main_one(place: Place) -> Iterator[Finding]:
         yield unsupported("eye_k", f"k {place.integer('k', 0)}; only 0 is taken", "DOC5")
 
 
+def shift_is_right(place: Place) -> Iterator[Finding]:
+    """BitShift of 5.0 shifted few unsigned types to the left."""
+    kind = place.dtype(0)
+    if place.aim.is_50 and place.text("direction") == "LEFT" and kind is not None and kind.bitwidth > 8:
+        yield unsupported("shift_left", f"direction LEFT of {kind.name.lower()}", "DOC5")
+
+
+def product_has_few_axes(place: Place) -> Iterator[Finding]:
+    """MatMul of 5.0 took six axes."""
+    ranks = [rank for rank in (place.rank(0), place.rank(1)) if rank is not None]
+    if place.aim.is_50 and ranks and max(ranks) > 6:
+        yield unsupported("matmul_rank", f"input of rank {max(ranks)}; 1 to 6 are taken", "DOC5")
+
+
 RULES: Rules = {
     "Clip": (clip_has_a_bound,),
     "PRelu": (slope_is_a_vector,),
@@ -118,5 +132,7 @@ RULES: Rules = {
     "Transpose": (order_is_written,),
     "Flatten": (axis_counts_from_the_front,),
     "Gemm": (gemm_is_plain,),
+    "BitShift": (shift_is_right,),
+    "MatMul": (product_has_few_axes,),
     "EyeLike": (diagonal_is_the_main_one,),
 }

@@ -39,6 +39,23 @@ BAD, SLOW = "unsupported", "restricted"
             {"inputs": "float[2,3] a, float[3,5] b, float[5] c", "cann": "5.0.2"},
             [f"{SLOW} gemm_c", "unknown release"],
         ),
+        ('y = BitShift<direction="LEFT">(x, x)', {"inputs": "uint16[5] x"}, []),
+        (
+            'y = BitShift<direction="LEFT">(x, x)',
+            {"inputs": "uint16[5] x", "cann": "5.0.2"},
+            ["unknown release", f"{BAD} shift_left"],
+        ),
+        (
+            'y = BitShift<direction="RIGHT">(x, x)',
+            {"inputs": "uint16[5] x", "cann": "5.0.2"},
+            ["unknown release"],
+        ),
+        (
+            "y = MatMul(x, x)",
+            {"inputs": "float[1,1,1,1,1,3,3] x", "cann": "5.0.2"},
+            ["unknown release", f"{BAD} matmul_rank"],
+        ),
+        ("y = MatMul(x, x)", {"inputs": "float[3,3] x", "cann": "5.0.2"}, ["unknown release"]),
         ("y = EyeLike<k=1>(x)", {"inputs": "float[3,5] x"}, []),
         (
             "y = EyeLike<k=1>(x)",
