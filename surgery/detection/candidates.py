@@ -35,6 +35,7 @@ class Candidates:
         one_hot: float32[count, classes]: one where a candidate belongs to the class.
         kept: which candidates count at all.
         by_class: whether the suppression itself is told the classes; then there are no ``roles``.
+        are_moved: whether boxes of different classes are kept apart by moving them by the largest coordinate.
         are_positive: whether no box has a negative coordinate, whatever the input.
         box_dtype: of ``boxes``.
         score_dtype: of ``scores``.
@@ -51,10 +52,16 @@ class Candidates:
     one_hot: Array | None = None
     kept: Kept = _ALL
     by_class: bool = False
+    are_moved: bool = False
     are_positive: bool = False
     box_dtype: ir.DataType = ir.DataType.FLOAT
     score_dtype: ir.DataType = ir.DataType.FLOAT
     roles: Mapping[Column, str]
+
+    @property
+    def may_mix(self) -> bool:
+        """Whether boxes of different classes may suppress each other, although these are moved apart."""
+        return self.are_moved and self.classes > 1 and not self.are_positive
 
 
 def read_candidates(nms: ir.Node, facts: Facts, rows: RowTracker) -> Candidates:
@@ -87,13 +94,7 @@ def _listed(boxes: ir.Value, scores: ir.Value, facts: Facts, rows: RowTracker) -
     if picks and (len(picks) < len(parts) or any(pick.root is not picks[0].root for pick in picks)):
         raise UnsuitableError("its boxes, scores and classes do not come from one selection of candidates")
     found = _selected(picks, facts) if picks else _unselected(offset, scores, facts)
-    is_apart = offset.classes is None or found.classes == 1 or facts.is_non_negative(found.boxes)
-    if not is_apart:
-        raise UnsuitableError(
-            f"the boxes {found.boxes.name} may be negative, and then those of different classes "
-            "suppress each other, although the classes are moved apart; clip the boxes to the image"
-        )
-    return found
+    return replace(found, are_moved=offset.classes is not None)
 
 
 def before_selection(column: Element, rows: RowTracker) -> Column:

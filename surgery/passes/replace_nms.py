@@ -16,6 +16,7 @@ from graphopt.core.errors import UsageError
 from graphopt.surgery.detection.facts import Facts
 from graphopt.surgery.detection.naming import NAMES, name_outputs
 from graphopt.surgery.detection.reasons import UnsuitableError
+from graphopt.surgery.detection.row_filters import RowFilter, row_filters, undo_filter
 from graphopt.surgery.detection.row_mixing import mixes_rows
 from graphopt.surgery.detection.rows import RowTracker
 from graphopt.surgery.detection.suppression import Suppression, read_suppression
@@ -28,11 +29,21 @@ MOST_ON_NEW_KERNELS = 1000
 """The newest kernels document sizes from 1 to this (ops-cv, BatchMultiClassNonMaxSuppression)."""
 
 
+_UNDONE = "rows that it leaves out stay, with scores of zero"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Place(Site):
     """A suppression that the operator can do."""
 
     found: Suppression
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Filter(Site):
+    """A choice of rows in front of the candidates."""
+
+    found: RowFilter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +76,7 @@ class ReplaceNms(GraphPass):
         max_per_class: keep at most so many of each class; 0 keeps the model's number.
         per_class_boxes: give each class its own copy of boxes that the classes share.
         drop_flat: let boxes without area give their rows to others also where the model reads these.
+        unclipped: take classes as apart also where boxes that may be negative are moved apart.
         keep_names: do not rename the outputs to ``dets`` and ``labels``.
     """
 
@@ -77,6 +89,7 @@ class ReplaceNms(GraphPass):
     max_per_class: int = 0
     per_class_boxes: bool = False
     drop_flat: bool = False
+    unclipped: bool = False
     keep_names: bool = False
 
     def __post_init__(self) -> None:
@@ -85,9 +98,31 @@ class ReplaceNms(GraphPass):
                 raise UsageError(f"replace_nms: {option} is {getattr(self, option)}; give 0 for no limit")
 
     def sites(self, model: ir.Model) -> Iterator[Site | Declined]:
-        """Yield every NonMaxSuppression; see ``GraphPass.sites``."""
+        """Yield every NonMaxSuppression, or what stands in its way; see ``GraphPass.sites``."""
         facts = Facts(model)
         rows = RowTracker(model, facts)
+        found = list(self._places(model, facts, rows))
+        filters = row_filters(model, facts, rows) if any(isinstance(item, Declined) for item in found) else []
+        if not filters:
+            yield from found
+            return
+        then = self._without_filters(model)
+        if _count(then) > _count(found):
+            yield from (_Filter(node=item.node, what=_UNDONE, found=item) for item in filters)
+            return
+        for now, later in zip(found, then, strict=True):  # the copy may tell a reason that lies deeper
+            is_place = isinstance(now, _Place) or isinstance(later, _Place)
+            yield now if is_place else replace(later, node=now.node)
+
+    def _without_filters(self, model: ir.Model) -> "list[_Place | Declined]":
+        copy = model.clone()
+        facts = Facts(copy)
+        for item in row_filters(copy, facts, RowTracker(copy, facts)):
+            undo_filter(copy, item)
+        facts = Facts(copy)
+        return list(self._places(copy, facts, RowTracker(copy, facts)))
+
+    def _places(self, model: ir.Model, facts: Facts, rows: RowTracker) -> Iterator["_Place | Declined"]:
         for nms in list(nodes_of(model, "NonMaxSuppression")):
             if nms.graph is not model.graph:
                 yield Declined(node=nms, why="it stands in a subgraph or function, whose sizes are not known")
@@ -98,13 +133,19 @@ class ReplaceNms(GraphPass):
                 yield Declined(node=nms, why=str(error))
                 continue
             proposals = [result.value for result in found.results if found.is_inner]
-            if why := mixes_rows(model, nms, proposals, facts, rows):
-                yield Declined(node=nms, why=why)
-                continue
-            yield _Place(node=nms, what=_describe(found), found=found)
+            why = mixes_rows(model, nms, proposals, facts, rows)
+            if found.candidates.may_mix and not self.unclipped:
+                why = (
+                    f"the boxes {found.candidates.boxes.name} may be negative, and then those of different "
+                    "classes suppress each other, although these are moved apart; clip the boxes to the "
+                    "image, or take them as apart with replace_nms:unclipped=true"
+                )
+            yield Declined(node=nms, why=why) if why else _Place(node=nms, what=_describe(found), found=found)
 
     def rewrite(self, model: ir.Model, site: Site) -> None:
         """Write the operator, and let its answer take the place of what was made of the choice."""
+        if isinstance(site, _Filter):
+            undo_filter(model, site.found)
         if not isinstance(site, _Place):
             return
         choices = Choices(
@@ -153,8 +194,11 @@ class ReplaceNms(GraphPass):
             return None
         copy, found = model.clone(), None
         outputs = list(copy.graph.outputs)
-        while places := [place for place in self.sites(copy) if isinstance(place, _Place)]:
+        while places := [place for place in self.sites(copy) if isinstance(place, Site)]:
             for place in places:
+                if not isinstance(place, _Place):
+                    self.rewrite(copy, place)
+                    continue
                 ends = [_place_among(outputs, place.found, kind) for kind in NAMES]
                 if ends[0] is not None:
                     found = _Trial(model=copy, found=place.found, dets=ends[0], labels=ends[1])
@@ -168,6 +212,10 @@ class ReplaceNms(GraphPass):
             total = min(total, self.max_proposals)
         per_class = min(found.per_class, total, self.max_per_class or total)
         return replace(found, total=total, per_class=per_class)
+
+
+def _count(found: "list[_Place | Declined]") -> int:
+    return sum(isinstance(item, _Place) for item in found)
 
 
 def _place_among(outputs: list[ir.Value], found: Suppression, kind: str) -> int | None:

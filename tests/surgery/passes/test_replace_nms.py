@@ -248,6 +248,61 @@ def test_scores_equal_to_the_threshold_stay_where_the_model_keeps_them(
     assert (after["dets"][:, 4] == 0.5).all()
 
 
+def test_boxes_that_may_be_negative_can_be_taken_as_apart(compare: Compare) -> None:
+    text = changed(detector(), ("Clip (b0, zero, sides)", "Add (b0, zero)"))  # the pictures have none
+    compare(text, ReplaceNms(unclipped=True))
+
+
+CONFIDENT = """
+    low = Less (sure, half)  high = Not (low)  f0 = NonZero (high)  f1 = Transpose <perm = [1,0]> (f0)
+    rowed = Squeeze <axes = [1]> (f1)  own_boxes = Gather (boxes, rowed)  own_scores = Gather (chance, rowed)
+    own_sure = Gather (sure, rowed)  all_boxes = Concat <axis = 0> (own_boxes, extra)
+    all_scores = Concat <axis = 0> (own_scores, extra_scores)
+    all_sure = Concat <axis = 0> (own_sure, one_sure)
+    f2 = Unsqueeze <axes = [1]> (all_sure)  scores = Mul (all_scores, f2)  sizes = Shape (scores)
+    f3 = Expand (numbers, sizes)  classes = Reshape (f3, rows)
+"""
+SURE = "f4 = ReduceMax <axes = [1], keepdims = 0> (z)  sure = Sigmoid (f4)"
+FILTERED = (
+    detector(threshold="0.3")
+    .replace("scores = Sigmoid (z)", f"chance = Sigmoid (z)  {SURE} {CONFIDENT}")
+    .replace("Unsqueeze <axes = [1]> (boxes)", "Unsqueeze <axes = [1]> (all_boxes)")
+    .replace(THREE_CLASSES, "int64[1,3] numbers = {0,1,2}, float[1,4] extra = {3,4,30,50}")
+    .replace("float threshold", "float[1] one_sure = {0.9}, float threshold")
+    .replace("float threshold", "float[1,3] extra_scores = {0.9,0.2,0.6}, float threshold")
+)
+"""Only places of some confidence are looked at, as in YOLO's heads; a level without a filter joins them."""
+
+
+def test_a_choice_of_rows_in_front_of_the_candidates_becomes_scores_of_zero(compare: Compare) -> None:
+    what = Detections(dets="found", labels="names", limit=4, score_threshold=0.3, iou_threshold=0.5)
+    model = compare(FILTERED, what=what)
+    assert not ops(model) & {"NonZero", "Gather"}
+    assert [node.op_type for node in model.graph].count("Where") == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("Mul (all_scores, f2)", "Sigmoid (all_scores)", "the number of its candidates"),
+        ("threshold = {0.3}", "threshold = {-0.3}", "the number of its candidates"),
+        ("f2 = Unsqueeze", "f5 = TopK_", "the number of its candidates"),
+        (
+            "own_sure = Gather (sure, rowed)",
+            "own_sure = Cast <to = 1> (rowed)",
+            "the number of its candidates",
+        ),
+        ("Clip (b0, zero, sides)", "Neg (b0)", "may be negative"),
+    ],
+)
+def test_a_choice_of_rows_stays_where_rows_of_zeros_could_score(
+    old: str, new: str, why: str, model_of: Build
+) -> None:
+    if new == "f5 = TopK_":
+        new = "f5 = Slice (all_sure, at1, limit, at0)  f6 = Neg (f5)  f2 = Unsqueeze"
+    assert why in declined(model_of, changed(FILTERED, (old, new)))
+
+
 def test_places_of_scores_in_two_axes_tell_box_and_class(compare: Compare) -> None:
     grid = """
         mask = Greater (scores, threshold)  n0 = NonZero (mask)  pairs = Transpose <perm = [1,0]> (n0)
