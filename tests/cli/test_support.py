@@ -189,3 +189,4 @@ def test_an_open_batch_is_said_with_what_closes_it(graphopt: Call, write_model: 
     assert done.code == 0
     assert "the model as a whole: 1 restricted" in done.out
     assert "set_batch:size=N" in done.out
+    assert done.out.splitlines()[-1].endswith("--cann 6.0.1 --batch 1")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from graphopt.compile.support.check import NodeSupport, Support
@@ -131,7 +132,13 @@ def next_step(checked: Checked, mending: Mending | None) -> tuple[str, str]:
         return f"{this} --fix", remark
     if support.verdict is Verdict.UNSUPPORTED:
         return f"{this} --node NODE", "if it compiles all the same, --record ok keeps that"
-    return f"graphopt compile {checked.path} --target atc {aim}", ""
+    return compile_command(checked.path, support), ""
+
+
+def compile_command(path: Path, support: Support) -> str:
+    """Return how to compile a model; an open batch is fixed there."""
+    batch = " --batch 1" if any(item.code == "dynamic_input" for item in support.model) else ""
+    return f"graphopt compile {path} --target atc {options_text(support.aim)}{batch}"
 
 
 def _left(support: Support) -> str:

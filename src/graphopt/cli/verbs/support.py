@@ -118,6 +118,7 @@ def _fix(
     from graphopt.cli.show_support import show_fixed
     from graphopt.recipes.support import options_text
     from graphopt.recipes.support_fix import fix_file
+    from graphopt.recipes.support_summary import compile_command
 
     fixed = fix_file(
         checked, output, force=force, data=data, allow_unproven=allow_unproven, on_progress=progress.say
@@ -134,7 +135,7 @@ def _fix(
         verification = fixed.report.verification
         reason = f" ({verification.reason})" if verification.reason else ""
         steps = ", ".join(step.name for step in fixed.mending.steps)
-        compile_it = f"graphopt compile {output} --target atc {options_text(after.aim)}"
+        compile_it = compile_command(output, after)
         look = f"graphopt support {output} {options_text(after.aim)}"
         show_fixed(
             before,
