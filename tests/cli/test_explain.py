@@ -127,6 +127,13 @@ def test_a_folder_is_answered_with_its_newest_log(graphopt: Graphopt, log: Path)
     assert str(log) in answer.err
 
 
+def test_a_model_is_no_log(graphopt: Graphopt, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x08")
+    answer = graphopt("explain", tmp_path / "m.onnx")
+    assert answer.code == 2
+    assert "graphopt support" in answer.err
+
+
 def test_an_empty_log_is_bad_input(graphopt: Graphopt, log: Path) -> None:
     log.write_text("")
     answer = graphopt("explain", log)

@@ -24,7 +24,7 @@ def plugin_option(command: C) -> C:
         is_eager=True,
         callback=_load,
         metavar="FILE.py",
-        help="Run this file for its pass or RECIPE; repeatable. See also graphopt.toml.",
+        help="Run this file for its pass, RECIPE or OPERATOR; repeatable. See also graphopt.toml.",
     )(command)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from graphopt.compile.atc.log_report import LogReport
 
 _CODE = re.compile(r"[EW][A-Z\d]\d{4}", re.IGNORECASE)
+_MODELS = (".onnx", ".om", ".air", ".pb")
 _LINE = 1 << 16
 _REPORT_BYTES = 64 << 20
 
@@ -85,6 +86,8 @@ def _read(log: str) -> tuple[str, "LogReport"]:
     if len(log) < 4096 and path.is_dir():
         raise UsageError(f"{log} is a folder; {_newest_log(path)}")
     if len(log) < 4096 and path.is_file():
+        if path.suffix in _MODELS:
+            raise UsageError(f"{log} is a model, not a log; what ATC would say of it: graphopt support {log}")
         if path.stat().st_size < _REPORT_BYTES and path.suffix == ".json":
             checked = read_check_report(path.read_text(encoding="utf-8", errors="replace"))
             if checked is not None:

@@ -8,7 +8,7 @@ from graphopt.cli.options import json_option
 from graphopt.core.words import without_markup
 
 
-@click.command("operators", short_help="Operators that are not ONNX's own: known ones, or those of a model.")
+@click.command("operators", short_help="Operators beyond ONNX: known ones, or a model's.")
 @click.argument("name", required=False)
 @click.option(
     "--in",
