@@ -114,12 +114,13 @@ def _is_mean_per_channel(model: ir.Model, node: ir.Node, sizes: KnownSizes) -> b
         return False
     if node.op_type == "GlobalAveragePool":
         return True
-    shape = sizes.static(node.inputs[0])
+    shape = sizes.shape(node.inputs[0])
     if shape is None or len(shape) < 3:
         return False
     if node.op_type == "AveragePool":
-        window = window_of(node, shape[2:])
-        return not isinstance(window, str) and window.kernel == shape[2:] and not window.is_padded
+        whole = sizes.spatial(node.inputs[0])
+        window = window_of(node, whole)
+        return not isinstance(window, str) and window.kernel == whole and not window.is_padded
     axes = _axes_of(node, opset_of(model, node))
     keeps = node.attributes.get_int("keepdims", 1) == 1
     return keeps and axes is not None and {axis % len(shape) for axis in axes} == {*range(2, len(shape))}

@@ -95,30 +95,43 @@ def plan_enlarging(
     attributes = resize_attributes(node)
     if isinstance(attributes, str):
         return attributes
-    before, after = sizes.static(node.inputs[0]), sizes.static(node.outputs[0])
-    if before is None or after is None or 0 in before:
-        known = f"{sizes.text(node.inputs[0])} to {sizes.text(node.outputs[0])}"
-        return f"its sizes are not known: {known}; fix the input with static_shapes:shapes=NAME=1x3x..."
+    before, after = sizes.shape(node.inputs[0]), sizes.shape(node.outputs[0])
     if attributes.coordinates == "tf_crop_and_resize":
         return "tf_crop_and_resize scales what it cuts out"
-    factors = tuple(new // old for old, new in zip(before, after, strict=True))
-    broken = [pair for pair in zip(before, after, strict=True) if pair[1] % pair[0]]
-    if broken:
-        old, new = broken[0]
-        return f"{old} to {new} is no whole ratio; static_shapes and normalize_resize spell it"
-    if not all(_repeats(attributes, old, times) for old, times in zip(before, factors, strict=True)):
-        return (
-            f"nearest with {attributes.coordinates} and {attributes.nearest} does not repeat evenly by "
-            f"{list(factors)}"
-        )
+    if before is None or after is None or 0 in before:
+        return _unknown(node, sizes)
+    factors: list[int] = []
+    scales = constant_scales(node, len(before)) or [0.0] * len(before)
+    for old, new, scale in zip(before, after, scales, strict=True):
+        if isinstance(old, int) and isinstance(new, int):
+            if new % old:
+                return f"{old} to {new} is no whole ratio; static_shapes and normalize_resize spell it"
+            factors.append(new // old)
+        elif (old is not None and old == new) or scale == 1.0:  # a batch of any size
+            factors.append(1)
+        else:
+            return _unknown(node, sizes)
+    repeating = all(
+        times == 1 or (isinstance(old, int) and _repeats(attributes, old, times))
+        for old, times in zip(before, factors, strict=True)
+    )
+    if not repeating:
+        how = f"{attributes.coordinates} and {attributes.nearest}"
+        return f"nearest with {how} does not repeat evenly by {factors}"
+    change = Repeating(node=node, factors=tuple(factors), spelling=spelling)
     if set(factors) == {1}:
-        return why_not_bypassed(node) or Repeating(node=node, factors=factors, spelling=spelling)
+        return why_not_bypassed(node) or change
     if (attributes.coordinates, attributes.nearest) == spelling and _is_told_by_scales(node, factors):
         return None
-    return Repeating(node=node, factors=factors, spelling=spelling)
+    return change
 
 
-def _is_told_by_scales(node: ir.Node, factors: tuple[int, ...]) -> bool:
+def _unknown(node: ir.Node, sizes: KnownSizes) -> str:
+    known = f"{sizes.text(node.inputs[0])} to {sizes.text(node.outputs[0])}"
+    return f"its sizes are not known: {known}; fix the input with static_shapes:shapes=NAME=1x3x..."
+
+
+def _is_told_by_scales(node: ir.Node, factors: list[int]) -> bool:
     roi = constant_tensor(input_of(node, 1))
     return (
         not has_attribute_references(node)
@@ -133,8 +146,6 @@ def _is_told_by_scales(node: ir.Node, factors: tuple[int, ...]) -> bool:
 
 def _repeats(attributes: ResizeAttributes, size: int, times: int) -> bool:
     """Whether each of ``size`` elements comes out ``times`` times, in order."""
-    if times == 1:
-        return True
     total = size * times
     round_place = _ROUND[attributes.nearest]
     for index in range(total):

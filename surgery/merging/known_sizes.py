@@ -4,8 +4,10 @@ import onnx_ir as ir
 
 from graphopt.core.tensors import Array
 from graphopt.surgery.graph_queries import constant_of
+from graphopt.surgery.shapes.broadcasting import Shape
 from graphopt.surgery.shapes.known_types import KnownTypes
 from graphopt.surgery.shapes.shape_analysis import ShapeAnalysis, analyse_sizes
+from graphopt.surgery.shapes.shape_inference import Inferred
 
 
 class KnownSizes:
@@ -22,21 +24,28 @@ class KnownSizes:
         self._types = KnownTypes(model)
         self._analysis: ShapeAnalysis | None = None
 
-    def static(self, value: ir.Value | None) -> tuple[int, ...] | None:
-        """Return the shape when every size is known, else None.
+    def shape(self, value: ir.Value | None) -> Shape | None:
+        """Return the shape as far as it is known; open sizes are names, or None.
 
         Raises:
             PreconditionError: a node contradicts the shapes of its inputs.
         """
-        found = self._types.static(value)
-        if found is not None or value is None:
-            return found
+        found = self._types.of(value)
+        if value is None or found.static is not None:
+            return found.shape
         known = self._analysed().types.get(value)
-        return None if known is None else known.static
+        return found.shape if known is None or known.shape is None else known.shape
+
+    def spatial(self, value: ir.Value | None) -> tuple[int, ...] | None:
+        """Return the sizes behind batch and channels when all are known, else None."""
+        shape = self.shape(value)
+        if shape is None or not all(isinstance(size, int) for size in shape[2:]):
+            return None
+        return tuple(size for size in shape[2:] if isinstance(size, int))
 
     def text(self, value: ir.Value | None) -> str:
         """Return the shape for a message, ``?`` where it is open."""
-        return self._types.of(value).text
+        return Inferred(dtype=None, shape=self.shape(value)).text
 
     def array(self, value: ir.Value | None) -> Array | None:
         """Return what a value always holds, also when it is computed from sizes; None when unknown."""

@@ -60,13 +60,13 @@ def plan_pooling(model: ir.Model, node: ir.Node, sizes: KnownSizes) -> Pooling |
         The change, or why there is none (a clause).
     """
     source = node.inputs[0]
-    shape = sizes.static(source)
+    spatial = sizes.spatial(source)
     if source is None or any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return "it also gives indices"
-    window = window_of(node, None if shape is None else shape[2:])
+    window = window_of(node, spatial)
     if isinstance(window, str):
         return window
-    plain = _without_needless(window, shape)
+    plain = _without_needless(window, spatial)
     said = [] if plain == window and "auto_pad" not in node.attributes else ["plain attributes"]
     here = Pooling(node=node, source=source, window=plain, what="")
     maker = source.producer()
@@ -81,13 +81,11 @@ def plan_pooling(model: ir.Model, node: ir.Node, sizes: KnownSizes) -> Pooling |
     return replace(here, what=", ".join(said)) if said else None
 
 
-def _without_needless(window: Window, shape: tuple[int, ...] | None) -> Window:
+def _without_needless(window: Window, spatial: tuple[int, ...] | None) -> Window:
     """Drop ``ceil_mode`` where no partial window is left over."""
-    if not window.ceil_mode or shape is None:
+    if not window.ceil_mode or spatial is None:
         return window
-    room = (
-        size + begin + end for size, begin, end in zip(shape[2:], window.begins, window.ends, strict=True)
-    )
+    room = (size + begin + end for size, begin, end in zip(spatial, window.begins, window.ends, strict=True))
     whole = all(item % step == 0 for item, step in zip(room, window.strides, strict=True))
     return replace(window, ceil_mode=False) if whole else window
 
@@ -95,7 +93,7 @@ def _without_needless(window: Window, shape: tuple[int, ...] | None) -> Window:
 def _without_pad(model: ir.Model, here: Pooling, pad: ir.Node, sizes: KnownSizes) -> Pooling | str | None:
     """Read what the ``Pad`` reads, where its elements cannot win; else give it constant pads."""
     inner = pad.inputs[0]
-    shape = sizes.static(inner)
+    shape = sizes.shape(inner)
     if opset_of(model, pad) < _FIRST_WITH_PADS_INPUT or input_of(pad, 3) is not None:
         return None
     array = sizes.array(input_of(pad, 1))

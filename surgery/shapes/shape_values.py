@@ -95,6 +95,7 @@ class SizePropagation:
             "ConstantOfShape": self._filled,
             "Expand": self._expand,
             "Reshape": self._reshape,
+            "Resize": self._resize,
         }
         # Without names, all that can be said of an open size that is not an input's is that it is open.
         self._names_open_sizes = any(node.op_type == "Shape" for node in model.graph.all_nodes())
@@ -273,6 +274,17 @@ class SizePropagation:
             return None
         self._note(node, sizes, size_rules.sizes_for_reshape(own, sizes))
         return size_rules.reshaped(own, sizes) if own is not None else None
+
+    def _resize(self, node: ir.Node) -> Sizes | None:
+        """Return the sizes that a Resize is given, of which some may be open."""
+        if self._opset < 11 or any(name in node.attributes for name in ("axes", "keep_aspect_ratio_policy")):
+            return None
+        sizes = self._sizes(input_of(node, 3))
+        return (
+            sizes
+            if sizes is not None and len(sizes) == len(self._shape_of(input_of(node, 0)) or ())
+            else None
+        )
 
     def _note(self, node: ir.Node, sizes: Sizes, wanted: tuple[int, ...] | None) -> None:
         """Note constants for sizes that are not all known, if they say the same for any input."""

@@ -52,6 +52,15 @@ def test_traced_sizes_become_scales(rewrite: Rewrite, opset: int) -> None:
     result.assert_same()
 
 
+@pytest.mark.parametrize("channels", ["3", "c"])
+def test_an_open_batch_stays_open(rewrite: Rewrite, channels: str) -> None:
+    model = text(TRACED + resize(), x=f"n,{channels},12,20", small=f"n,{channels},4,10")
+    result = rewrite(model, ReplaceMergeCells())
+    assert result.applied == ("sum cell: Resize by constant scales [1, 1, 3, 2]",)
+    assert result.ops == ["Resize", "Add"]
+    result.assert_same()
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_every_spelling_that_repeats_evenly_becomes_one(rewrite: Rewrite, seed: int) -> None:
     rng = random.Random(seed)
