@@ -2,6 +2,8 @@
 
 import re
 import shlex
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -9,6 +11,8 @@ import pytest
 
 from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.compilation import CompileOptions, make_target
+from graphopt.recipes.rewrite import rewrite
+from graphopt.surgery import Verify
 
 CALLS = {
     "deepmar": (
@@ -74,3 +78,40 @@ def test_a_recipe_makes_the_published_call(name: str, tmp_path: Path) -> None:
     assert plan.argv is not None
     assert options(shlex.join(plan.argv)) == options(CALLS[name])
     assert f"--output={name}_bs1" in plan.argv
+
+
+COPIES = {
+    "fcos": {"BatchMultiClassNMS": 1},
+    "nas_fpn": {"BatchMultiClassNMS": 1},
+    "faster_rcnn_dcn": {"BatchMultiClassNMS": 2, "DeformableConv2D": 13, "RoiExtractor": 1},
+}
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COPIES)
+def test_the_call_reads_a_bare_copy_of_the_rewritten_graph(
+    name: str, filled: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = tmp_path / f"{name}.onnx"
+    rewrite(filled(name), model, None, recipe_name=name, verify=Verify.OFF)
+    request = CompileOptions(target="atc", soc="310P3", script_only=True)
+    target = make_target(request, find_recipe(name))
+    artefact = target.compile(model, tmp_path / f"{name}_bs1.om", force=False)
+    call = options(artefact.settings["command"])
+    published = options(CALLS[name])
+    if name == "nas_fpn":  # that call names the nodes of another export
+        nodes = {node.output[0]: node.name for node in onnx.load(model).graph.node}
+        published["out_nodes"] = f"{nodes['dets']}:0;{nodes['labels']}:0"
+    assert call == published
+    proto = onnx.load(tmp_path / f"{name}_bs1.atc.onnx", load_external_data=False)
+    assert not proto.functions
+    assert proto.ir_version <= 8
+    assert [(item.domain, item.version) for item in proto.opset_import] == [("", 11)]
+    calls = [node for node in proto.graph.node if node.op_type in COPIES[name]]
+    assert Counter(node.op_type for node in calls) == COPIES[name]
+    assert {node.domain for node in proto.graph.node} == {""}
+    described = {item.name: item.type.tensor_type for item in proto.graph.value_info}
+    for output in (output for node in calls for output in node.output if output in described):
+        assert all(dim.dim_value > 0 for dim in described[output].shape.dim)
+    assert {output for node in calls for output in node.output} <= set(described)
