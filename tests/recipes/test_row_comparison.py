@@ -55,6 +55,21 @@ def test_one_other_label_is_a_difference(recipe: Recipe) -> None:
     assert "in image 2" in found.detail
 
 
+def test_the_numbers_that_an_exporter_gives_to_outputs_do_not_matter(recipe: Recipe) -> None:
+    raw = {"1368": _outputs(6)["labels"], "1361": _outputs(6)["dets"]}
+    (found,) = compare_predictions(raw, _padded(_outputs(6), 9), recipe)
+    assert found.outcome is Outcome.MATCH
+    raw["1361"] = raw["1361"] + np.float32(1)
+    (found,) = compare_predictions(raw, _padded(_outputs(6), 9), recipe)
+    assert not found.passed
+
+
+def test_outputs_that_could_be_either_are_missing(recipe: Recipe) -> None:
+    raw = {"1": _outputs(6)["labels"], "2": _outputs(6)["dets"], "3": _outputs(6)["dets"]}
+    found = compare_predictions(raw, _outputs(6), recipe)
+    assert Outcome.MISSING in [item.outcome for item in found]
+
+
 def test_a_missing_output_is_missing(recipe: Recipe) -> None:
     outcomes = [
         item.outcome for item in compare_predictions(_outputs(6), {"dets": _outputs(6)["dets"]}, recipe)

@@ -23,6 +23,8 @@ def compare_predictions(
     """
     what = detections_of_roles(recipe.outputs)
     names = [] if what is None else [name for name in (what.dets, what.labels) if name]
+    if names:
+        reference, candidate = (_named(side, recipe) for side in (reference, candidate))
     if what is None or any(name not in side for name in names for side in (reference, candidate)):
         return compare_rows(reference, candidate, recipe.tolerance)
     mine, its = (
@@ -33,6 +35,23 @@ def compare_predictions(
     ]
     whole = compare_detections(mine, its, what).as_tensor()
     return (whole, *compare_rows(others[0], others[1], recipe.tolerance))
+
+
+def _named(side: Mapping[str, Array], recipe: Recipe) -> dict[str, Array]:
+    """Give outputs the recipe's names where dtype and last size leave no doubt: exporters number theirs."""
+    found = dict(side)
+    known = {spec.name for spec in recipe.outputs}
+    for spec in recipe.outputs:
+        fitting = [
+            name
+            for name, rows in found.items()
+            if name not in known
+            and rows.dtype == spec.dtype
+            and (len(spec.shape) < 2 or rows.shape[-1] == spec.shape[-1])
+        ]
+        if spec.name not in found and len(fitting) == 1:
+            found[spec.name] = found.pop(fitting[0])
+    return found
 
 
 def stack_samples(arrays: Sequence[Array]) -> Array:
