@@ -27,20 +27,16 @@ import numpy as np
 from graphopt.core.detections import Detections
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.session import OnnxRuntimeSession
-from graphopt.recipes.catalogue import recipe_names
+from graphopt.recipes.catalogue import find_recipe
 from graphopt.surgery import Samples
+from graphopt.surgery.engine.plan import make_plan
 from graphopt.surgery.engine.verification import Verifier
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[1] / "shared"
 PICTURES = 3
-CLEAN = "static_shapes,fold_constants,remove_identity"
-PASSES = {
-    "fcos": f"{CLEAN},replace_nms,{CLEAN}",
-    "nas_fpn": f"replace_merge_cells,{CLEAN},replace_nms,{CLEAN}",
-    "faster_rcnn_dcn": f"{CLEAN},replace_dcn,replace_roi_extractor,replace_nms,{CLEAN}",
-}
-"""What is applied where there is no recipe of the graph's name."""
+GRAPHS = ("fcos", "nas_fpn", "faster_rcnn_dcn")
+"""Their recipes have the same names."""
 CUTS = Detections(dets="", limit=100, score_threshold=0.05, iou_threshold=0.5)
 """Of all three."""
 
@@ -63,17 +59,17 @@ class Row:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("graphs", nargs="*", metavar="GRAPH", help=f"of {', '.join(PASSES)}; default: all")
+    parser.add_argument("graphs", nargs="*", metavar="GRAPH", help=f"of {', '.join(GRAPHS)}; default: all")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each command (default 1)")
     parser.add_argument("--limit", type=float, default=900, help="seconds until a run is stopped")
     parser.add_argument("--filled", type=Path, help="folder of the graphs with their weights; default: made")
     parser.add_argument("--markdown", type=Path, help="append the tables there, too")
     parser.add_argument("--work", type=Path, help="folder for temporary files")
     options = parser.parse_args()
-    if unknown := set(options.graphs) - set(PASSES):
-        parser.error(f"unknown graph {min(unknown)}; there are {', '.join(PASSES)}")
+    if unknown := set(options.graphs) - set(GRAPHS):
+        parser.error(f"unknown graph {min(unknown)}; there are {', '.join(GRAPHS)}")
     rows = []
-    for graph in options.graphs or PASSES:
+    for graph in options.graphs or GRAPHS:
         with tempfile.TemporaryDirectory(prefix="graphopt-bench-", dir=options.work) as name:
             source = fill(graph, options.filled, Path(name))
             rows.append(measure(graph, source, Path(name), options.repeat, options.limit))
@@ -103,8 +99,8 @@ def measure(graph: str, source: Path, folder: Path, repeat: int, limit_s: float)
     image = module(SHARED / "tools" / "weights.py").image
     pictures = np.concatenate([image(height, width, seed) for seed in range(PICTURES)])
     np.savez(data, **{spec.name: pictures})  # type: ignore[arg-type]
-    passes = ["--recipe", graph] if graph in recipe_names() else ["--passes", PASSES[graph]]
-    apply = [sys.executable, "-m", "graphopt", "apply", str(source), *passes, "-o", str(output), "--force"]
+    files = [str(source), "-o", str(output), "--force"]
+    apply = [sys.executable, "-m", "graphopt", "apply", *files, "--recipe", graph]
     for _ in range(repeat):
         row.off_mb = run([*apply, "--verify", "off"], folder, limit_s, row.off_s)[0]
         row.proven_mb, row.report = run(
@@ -138,7 +134,8 @@ def judge_mutants(row: Row, source: Path, output: Path, folder: Path, feed: Mapp
     result = load_model(output)
     models = mutants.mutants(result)
     names = mutants.outputs_of(load_model(source), result)
-    verifier = Verifier(source, Samples(feeds=(feed,), kind="a picture"), folder)
+    passes = [planned.item for planned in make_plan(find_recipe(row.graph).passes)]
+    verifier = Verifier(source, Samples(feeds=(feed,), kind="a picture"), folder, passes=passes)
     verdicts = verifier.judge([mutants.candidate(model, names, CUTS) for model in models.values()])
     for name, verdict in zip(models, verdicts, strict=True):
         if verdict.status.value == "failed":

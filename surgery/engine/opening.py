@@ -98,11 +98,11 @@ def plan_cuts(source: Side, other: Side, names: Mapping[str, str]) -> Cuts:
     twins = {tuple(value.name for value in node.outputs): node for node in other.foreign}
     for node in source.foreign:
         twin = twins.get(tuple(value.name for value in node.outputs))
-        if twin is None or not _same_call(node, twin):
+        if twin is None or not same_call(node, twin):
             left_out.append(f"what {label(node)} became")
             continue
         for index, (mine, its) in enumerate(zip(_reads(node), _reads(twin), strict=True)):
-            if mine is None or its is None or _same_constant(mine, its):
+            if mine is None or its is None or same_constant(mine, its):
                 continue
             if mine.name in clean and its.name in other_clean:
                 text = f"input {index} of {label(node)}"
@@ -250,7 +250,8 @@ def _why_not_fed(name: str, source: Side, other: Side) -> str:
     return "which the rewritten model does not have"
 
 
-def _same_call(one: ir.Node, two: ir.Node) -> bool:
+def same_call(one: ir.Node, two: ir.Node) -> bool:
+    """Whether two nodes are calls of one operator with the same attributes, and read as many values."""
     if one.op_identifier() != two.op_identifier() or len(_reads(one)) != len(_reads(two)):
         return False
     return _attribute_text(one) == _attribute_text(two)
@@ -265,7 +266,8 @@ def _attribute_text(node: ir.Node) -> dict[str, bytes]:
     }
 
 
-def _same_constant(one: ir.Value, two: ir.Value) -> bool:
+def same_constant(one: ir.Value | None, two: ir.Value | None) -> bool:
+    """Whether both are constants of the same content."""
     mine, its = constant_tensor(one), constant_tensor(two)
     if mine is None or its is None:
         return False

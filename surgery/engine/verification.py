@@ -27,6 +27,7 @@ from graphopt.surgery.engine.made_inputs import INTEGERS_BELOW, SEEDED, make_inp
 from graphopt.surgery.engine.mending import mend, mended, note_of
 from graphopt.surgery.engine.opening import Cuts, Side, no_cuts, nodes_behind, plan_cuts
 from graphopt.surgery.engine.output_dtypes import with_source_dtypes
+from graphopt.surgery.engine.own_inputs import NOT_ALONE, Probe, add_probes, with_probes
 from graphopt.surgery.engine.selections import compare_between
 from graphopt.surgery.engine.trials import Answers, Candidate, Trial, TrialRunner
 from graphopt.surgery.engine.verdicts import (
@@ -70,6 +71,7 @@ class Verifier:
     _below: int = INTEGERS_BELOW[0]
     _free_integers: bool = False
     _counters: Mapping[str, str] = field(default_factory=dict)
+    _probes: bool = True
 
     def judge(self, candidates: Sequence[Candidate]) -> tuple[Verdict, ...]:
         """Run the models on the same inputs and compare every output with the source's.
@@ -138,11 +140,13 @@ class Verifier:
 
     def _judge_group(self, source: ir.Model, trials: list[Trial]) -> Iterator[tuple[int, Verdict]]:
         feeds, kind, count = self._feeds(source, trials[0].inputs)
-        runner = TrialRunner(self.scratch, self.waiting, tuple(self._counters))
-        for found in runner.run(source, trials, feeds):
+        probed, probes = self._probed(source, trials)
+        watched = [name for items in probes.values() for item in items for name in item.tensors]
+        runner = TrialRunner(self.scratch, self.waiting, (*self._counters, *watched))
+        for found in runner.run(probed, trials, feeds):
             trial = found.trial
             if error := found.reference.error:
-                self._try_otherwise(error, trial.inputs)
+                self._try_otherwise(error, trial.inputs, probed=bool(watched))
                 verdict = _unproven(f"the source does not run: {error}{_hint(trial.inputs)}")
             elif error := found.answer.error:
                 verdict = Verdict(status=Status.FAILED, reason=f"the result does not run: {error}")
@@ -152,9 +156,20 @@ class Verifier:
                     verdict = self._as_sets(source, found, count, kind, verdict)
                 if verdict.status is Status.FAILED:
                     verdict = self._between_selections(source, trial, feeds, count, verdict)
-                verdict = verdict.with_note(note_of(self._counters, found.reference.outputs[:count]))
+                outputs = found.reference.outputs[:count]
+                verdict = with_probes(verdict, probes[trial.place], outputs)
+                verdict = verdict.with_note(note_of(self._counters, outputs))
+                verdict = verdict if self._probes else verdict.with_note(NOT_ALONE)
                 verdict = self._with_share(source, trial, verdict)
             yield trial.place, dataclasses.replace(verdict, kind=kind if verdict.samples else "")
+
+    def _probed(self, source: ir.Model, trials: list[Trial]) -> tuple[ir.Model, dict[int, tuple[Probe, ...]]]:
+        """Return the source with the probes of trials of whole models, and these by the trials' places."""
+        places = [trial.place for trial in trials]
+        if not self._probes or trials[0].cuts.operators is not None:
+            return source, dict.fromkeys(places, ())
+        model, found = add_probes(source, [trial.candidate for trial in trials])
+        return model, dict(zip(places, found, strict=True))
 
     def _as_sets(self, source: ir.Model, found: Answers, count: int, kind: str, failed: Verdict) -> Verdict:
         """Look whether detections, which no pass called so, are equal as sets."""
@@ -181,12 +196,15 @@ class Verifier:
             "what it chooses from, and what follows from the source's choice, is equal"
         )
 
-    def _try_otherwise(self, error: str, inputs: SharedInputs) -> None:
+    def _try_otherwise(self, error: str, inputs: SharedInputs, *, probed: bool) -> None:
         """Judge all anew when the source may run with an operator cut out, or with other sizes."""
         found = _NO_KERNEL.search(error)
         operator = (found.group(1) or "", found.group(2)) if found else None
         if operator and operator not in self._refused and len(self._refused) < _MAX_REFUSED:
             self._refused.add(operator)
+            raise _RunAgainError
+        if probed:  # a call may not take what the source makes: another number of rows, say
+            self._probes = False
             raise _RunAgainError
         larger = [size for size in PICTURE_SIZES if size > self._picture]
         if self.samples is None and larger and inputs.guessed:

@@ -6,7 +6,7 @@ from graphopt.cli.render import print_json, print_line, print_table, size_text
 from graphopt.core.words import counted
 
 if TYPE_CHECKING:
-    from graphopt.surgery import RewriteReport
+    from graphopt.surgery import RewriteReport, Verification
 
 _DECLINED_SHOWN = 10
 _IDLE_SHOWN = 3
@@ -49,20 +49,7 @@ def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> No
         if more > 0:
             print_line(f"... and {more} more; --json lists all\n")
     verified = report.verification
-    if verified.comparisons:
-        from graphopt.core.comparison import SAME_NODES
-
-        rows = [
-            [item.name, item.outcome.value, item.max_abs, item.max_rel, item.cosine, item.margin, item.detail]
-            for item in verified.comparisons
-            if item.detail != SAME_NODES
-        ]
-        if same := len(verified.comparisons) - len(rows):
-            rows.append([counted(same, "other tensor"), "match", 0.0, None, None, 0.0, SAME_NODES])
-        heads = ["output", "verdict", ">max abs", ">max rel", ">cosine", ">error/allowed", "detail"]
-        print_table(
-            f"before and after, on {counted(verified.samples, 'input')} ({verified.kind})", heads, rows
-        )
+    _show_comparisons(verified)
     for found in verified.detections:
         print_line(f"detections: {found.summary}")
     print_line(f"verification: {verified.status.value}{f' ({verified.reason})' if verified.reason else ''}")
@@ -74,3 +61,22 @@ def show_rewrite(report: "RewriteReport", *, as_json: bool, written: bool) -> No
         print_line(f"{report.output}: {change}, {sizes}")
     else:
         print_line(f"nothing written: {change}")
+
+
+def _show_comparisons(verified: "Verification") -> None:
+    if not verified.comparisons:
+        return
+    from graphopt.core.comparison import OWN_INPUTS, SAME_NODES
+
+    rows = [
+        [item.name, item.outcome.value, item.max_abs, item.max_rel, item.cosine, item.margin, item.detail]
+        for item in verified.comparisons
+        if item.detail not in (SAME_NODES, OWN_INPUTS)
+    ]
+    if own := [item for item in verified.comparisons if item.detail == OWN_INPUTS]:
+        worst = max(item.max_abs or 0.0 for item in own)
+        rows.append([counted(len(own), "target call"), "match", worst, None, None, None, OWN_INPUTS])
+    if same := sum(item.detail == SAME_NODES for item in verified.comparisons):
+        rows.append([counted(same, "other tensor"), "match", 0.0, None, None, 0.0, SAME_NODES])
+    heads = ["output", "verdict", ">max abs", ">max rel", ">cosine", ">error/allowed", "detail"]
+    print_table(f"before and after, on {counted(verified.samples, 'input')} ({verified.kind})", heads, rows)

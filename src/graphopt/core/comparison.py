@@ -108,6 +108,8 @@ class TensorComparison:
 
 SAME_NODES = "made by the same nodes"
 """Detail of a match that needed no numbers."""
+OWN_INPUTS = "given the source's inputs"
+"""Detail of a match of one node on its own."""
 
 
 def compare_tensor(name: str, reference: Array, candidate: Array, tolerance: Tolerance) -> TensorComparison:
