@@ -38,7 +38,7 @@ def compare_predictions(
 
 
 def _named(side: Mapping[str, Array], recipe: Recipe) -> dict[str, Array]:
-    """Give outputs the recipe's names where dtype and last size leave no doubt: exporters number theirs."""
+    """Give outputs the recipe's names where dtype and size leave no doubt: exporters count theirs."""
     found = dict(side)
     known = {spec.name for spec in recipe.outputs}
     for spec in recipe.outputs:
@@ -47,7 +47,7 @@ def _named(side: Mapping[str, Array], recipe: Recipe) -> dict[str, Array]:
             for name, rows in found.items()
             if name not in known
             and rows.dtype == spec.dtype
-            and (len(spec.shape) < 2 or rows.shape[-1] == spec.shape[-1])
+            and (spec.role != "dets" or rows.shape[-1] == spec.shape[-1])
         ]
         if spec.name not in found and len(fitting) == 1:
             found[spec.name] = found.pop(fitting[0])
