@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from graphopt.core.errors import UsageError
 from graphopt.core.lineage import node_label
-from graphopt.core.onnx_files import load_model, to_proto, write_model
+from graphopt.core.onnx_files import FIRST_WITHOUT_INPUTS, load_model, to_proto, write_model
 from graphopt.core.operator_bodies import body_of, inline_calls
 from graphopt.core.operators import at_home
 
@@ -45,5 +45,8 @@ def write_standard_copy(source: Path, copy: Path) -> None:
     inline_calls(model)
     if model.functions:
         onnx.save(onnx.inliner.inline_local_functions(to_proto(model)), copy)
-    else:
-        write_model(model, copy)
+        return
+    # Functions needed a newer one: without them an onnxruntime of the opset's own time reads the file.
+    oldest = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)])
+    model.ir_version = min(model.ir_version, max(oldest, FIRST_WITHOUT_INPUTS))
+    write_model(model, copy)

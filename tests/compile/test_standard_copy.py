@@ -30,7 +30,7 @@ def test_calls_become_standard_operators_with_the_same_numbers(tmp_path: Path) -
     proto = onnx.load(tmp_path / "copy.onnx")
     assert not proto.functions
     assert [(item.domain, item.version) for item in proto.opset_import] == [("", 11)]
-    assert proto.ir_version <= 8
+    assert proto.ir_version == 6  # of opset 11: onnxruntime 1.8 reads up to 7
     onnx.checker.check_model(proto, full_check=True)
     rng = np.random.default_rng(3)
     corners = rng.uniform(0, 50, (1, 9, 1, 2))
