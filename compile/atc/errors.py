@@ -36,8 +36,7 @@ _UNREGISTERED = _e(
 )
 _NO_KERNEL = _e(
     "the operator is known, but not with this data type, format or shape on this chip",
-    "change the data type (int64 to int32), the shape or the operator with a pass; when even Conv is "
-    "refused, the operator package of this chip is not installed",
+    "change the data type (int64 to int32), the shape or the operator with a pass",
     rewrites=True,
 )
 _NO_PROTOTYPE = _e(
@@ -320,6 +319,17 @@ def _cases() -> Iterator[Case]:
             "the operator has no kernel for int64 on this chip",
             "compute in int32 where the values fit",
             "int64",
+            rewrites=True,
+        ),
+        anywhere=False,
+    )
+    yield case(
+        "no-kernels",
+        r"No supported Ops kernel.*optype \[(?P<name>Conv2D|Conv|MatMul(?:V2)?|Relu|Add|Data)\]",
+        _e(
+            "not even {name}, which every chip has, finds a kernel",
+            "install the ops package of this chip and release, and check soc_version; only where other nodes "
+            "of this operator are fine, change this one with a pass",
             rewrites=True,
         ),
         anywhere=False,

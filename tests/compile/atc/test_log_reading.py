@@ -179,6 +179,14 @@ def test_the_reason_says_more_than_the_code(text: str, word: str) -> None:
     assert finding.case.word == word
 
 
+def test_a_chip_without_even_a_convolution_lacks_its_package() -> None:
+    (finding,) = read(
+        "EZ3003: No supported Ops kernel and engine are found for [a], optype [Conv2D]."
+    ).findings
+    assert finding.meaning == "not even Conv2D, which every chip has, finds a kernel"
+    assert "ops package" in finding.remedy
+
+
 def test_a_missing_module_and_the_code_that_follows_are_one_finding() -> None:
     (finding,) = read(
         f"ModuleNotFoundError: No module named 'sympy'\n{FAILED}E40000: Failed to import te.log_util.\n"
