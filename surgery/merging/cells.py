@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphopt.surgery.graph_queries import constant_of, constant_tensor, input_of, is_op, nodes_of, opset_of
-from graphopt.surgery.merging.known_sizes import KnownSizes
 from graphopt.surgery.semantics.windows import window_of
+from graphopt.surgery.shapes.known_sizes import KnownSizes
 
 _POOLS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 _AXES_ARE_AN_INPUT = 18

@@ -10,13 +10,13 @@ import onnx_ir as ir
 
 from graphopt.surgery.graph_edits import add_constant, bypass, remove_unread, why_not_bypassed
 from graphopt.surgery.graph_queries import constant_tensor, has_attribute_references, input_of, opset_of
-from graphopt.surgery.merging.known_sizes import KnownSizes
 from graphopt.surgery.semantics.resize_sizes import (
     ResizeAttributes,
     constant_scales,
     is_given,
     resize_attributes,
 )
+from graphopt.surgery.shapes.known_sizes import KnownSizes
 
 _FIRST_WITH_MODES = 11
 SPELLINGS: Mapping[str, tuple[str, str]] = {

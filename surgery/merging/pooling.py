@@ -9,8 +9,8 @@ import onnx_ir as ir
 from graphopt.surgery.graph_edits import add_constant, remove_unread
 from graphopt.surgery.graph_queries import input_of, is_op, opset_of
 from graphopt.surgery.merging.cells import is_pool_without_overlap
-from graphopt.surgery.merging.known_sizes import KnownSizes
 from graphopt.surgery.semantics.windows import Window, pad_mode_of, pad_value_of, set_window, window_of
+from graphopt.surgery.shapes.known_sizes import KnownSizes
 from graphopt.surgery.values.value_signs import is_non_negative
 
 _FIRST_WITH_PADS_INPUT = 11

@@ -21,6 +21,7 @@ from graphopt.surgery.semantics.resize_sizes import (
     resized,
     scales_between,
 )
+from graphopt.surgery.shapes.known_sizes import KnownSizes
 from graphopt.surgery.shapes.shape_inference import Inferred, infer_types
 
 
@@ -38,7 +39,8 @@ class NormalizeResize(GraphPass):
 
     Why: parsers want a roi input even where it is empty, constant scales for all axes, no ``axes``,
     and know few coordinate modes.
-    Before: ``Resize(x, , , sizes=[1,8,40,60], half_pixel)``.
+    Before: ``Resize(x, , , sizes=[1,8,40,60], half_pixel)``; the sizes may be computed where only the batch
+    is open.
     After: ``Resize(x, roi=[], scales=[1,1,2,2], pytorch_half_pixel)``: scales where the shapes are
     known and float32 gives the same sizes, ``pytorch_half_pixel`` and ``half_pixel`` interchanged where
     no output axis has size one.
@@ -58,6 +60,7 @@ class NormalizeResize(GraphPass):
         """Yield every ``Resize`` that is spelled otherwise; see ``GraphPass.sites``."""
         found = list(nodes_of(model, "Resize", "Upsample"))
         types = infer_types(model) if found else {}
+        sizes = KnownSizes(model)
         for node in found:
             opset = opset_of(model, node)
             if opset < 11:
@@ -68,7 +71,7 @@ class NormalizeResize(GraphPass):
             if isinstance(attributes, str):
                 yield Declined(node=node, why=attributes)
                 continue
-            yield from self._judge(node, attributes, types)
+            yield from self._judge(node, attributes, types, sizes)
 
     def rewrite(self, model: ir.Model, site: Site) -> None:
         """Give the node its new inputs and mode."""
@@ -95,7 +98,11 @@ class NormalizeResize(GraphPass):
         remove_unread(model, [value for value in old if value not in inputs])
 
     def _judge(
-        self, node: ir.Node, attributes: ResizeAttributes, types: Mapping[ir.Value, Inferred]
+        self,
+        node: ir.Node,
+        attributes: ResizeAttributes,
+        types: Mapping[ir.Value, Inferred],
+        sizes: KnownSizes,
     ) -> Iterator[Site | Declined]:
         inputs: dict[int, Array | None] = {}
         said: list[str] = []
@@ -104,7 +111,7 @@ class NormalizeResize(GraphPass):
         if input_of(node, 1) is None and attributes.coordinates != "tf_crop_and_resize":
             inputs[1] = np.zeros(0, dtype=np.float32)
             said.append("an empty roi")
-        size = self._size(node, attributes, known)
+        size = self._size(node, attributes, known, sizes)
         if isinstance(size, str):
             yield Declined(node=node, why=size)
         elif size:
@@ -117,7 +124,7 @@ class NormalizeResize(GraphPass):
             yield _Spelling(node=node, what=", ".join(said), inputs=inputs, coordinates=coordinates)
 
     def _size(
-        self, node: ir.Node, attributes: ResizeAttributes, known: Inferred | None
+        self, node: ir.Node, attributes: ResizeAttributes, known: Inferred | None, sizes: KnownSizes
     ) -> dict[int, Array | None] | str:
         """Return new inputs for the size, none when it is told as wanted, or why it cannot be."""
         has_axes = node.attributes.get("axes") is not None
@@ -125,7 +132,8 @@ class NormalizeResize(GraphPass):
         if self.give == "as_is" or (told_by == self.give and not has_axes):
             return {}
         if constant_tensor(input_of(node, 2 if told_by == "scales" else 3)) is None:
-            return f"its {told_by} are computed at run time; run static_shapes first"
+            open_batch = _scales_of_open(node, attributes, sizes) if told_by != self.give else None
+            return open_batch or f"its {told_by} are computed at run time; run static_shapes first"
         if known is None or known.shape is None:
             return "the rank of its input is not known"
         scales = constant_scales(node, len(known.shape))
@@ -155,6 +163,27 @@ class NormalizeResize(GraphPass):
         # The two differ only where the output has size one: there pytorch looks at place 0.
         same = all(isinstance(size, int) and size > 1 for size in changed)
         return self.coordinates if same else None
+
+
+def _scales_of_open(
+    node: ir.Node, attributes: ResizeAttributes, sizes: KnownSizes
+) -> dict[int, Array | None] | None:
+    """Return scales for computed sizes of which only the batch, which stays, is not known."""
+    before, after = sizes.shape(node.inputs[0]), sizes.shape(node.outputs[0])
+    if before is None or after is None or attributes.coordinates == "tf_crop_and_resize":
+        return None
+    scales: list[float] = []
+    for old, new in zip(before, after, strict=True):
+        if isinstance(old, int) and isinstance(new, int) and old > 0:
+            (scale,) = scales_between((old,), [new])
+            if resized((old,), [scale]) != [new]:
+                return None
+            scales.append(scale)
+        elif old is not None and old == new:
+            scales.append(1.0)
+        else:
+            return None
+    return {2: np.array(scales, dtype=np.float32), 3: None}
 
 
 def _converted(

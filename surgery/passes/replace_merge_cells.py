@@ -11,8 +11,8 @@ from graphopt.surgery.graph_queries import is_op
 from graphopt.surgery.merging.cells import MergeCell, find_cells, is_pool_without_overlap
 from graphopt.surgery.merging.enlarging import SPELLINGS, Repeating, plan_enlarging
 from graphopt.surgery.merging.gating import Adding, Gating, plan_gating
-from graphopt.surgery.merging.known_sizes import KnownSizes
 from graphopt.surgery.merging.pooling import Pooling, plan_pooling
+from graphopt.surgery.shapes.known_sizes import KnownSizes
 
 Change = Repeating | Pooling | Gating | Adding
 

@@ -1,15 +1,11 @@
-"""Which additions are merge cells, and how hard sizes are looked for."""
-
-from typing import Any
+"""Which additions are merge cells."""
 
 import onnx
 import onnx_ir as ir
 import pytest
 
-from graphopt.surgery.merging import known_sizes
 from graphopt.surgery.merging.cells import find_cells, is_pool_without_overlap
-from graphopt.surgery.merging.known_sizes import KnownSizes
-from graphopt.surgery.shapes.shape_analysis import analyse_sizes
+from graphopt.surgery.shapes.known_sizes import KnownSizes
 
 
 def model_of(body: str, *, x: str = "1,3,8,12", opset: int = 13) -> ir.Model:
@@ -64,25 +60,3 @@ def test_the_pooled_map_of_attention_comes_first() -> None:
 )
 def test_pools_without_overlap(pool: str, expected: bool) -> None:
     assert is_pool_without_overlap(model_of(f"y = {pool} (x)").graph[0]) is expected
-
-
-def test_sizes_are_followed_only_where_inference_does_not_know_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[ir.Model] = []
-
-    def analyse(model: ir.Model, *, inputs: Any) -> Any:
-        asked.append(model)
-        return analyse_sizes(model, inputs=inputs)
-
-    monkeypatch.setattr(known_sizes, "analyse_sizes", analyse)
-    model = model_of("u = Resize (s, o, f) y = Add (x, u)")
-    sizes = KnownSizes(model)
-    assert sizes.spatial(model.graph[0].outputs[0]) == (8, 12)
-    assert sizes.text(model.graph[0].outputs[0]) == "[1, 3, 8, 12]"
-    assert not asked
-    open_model = model_of("u = Resize (s, o, f) y = Add (x, u)", x="n,3,h,12")
-    sizes = KnownSizes(open_model)
-    assert sizes.spatial(open_model.graph.inputs[0]) is None
-    assert sizes.shape(open_model.graph.inputs[0]) == ("n", 3, "h", 12)
-    assert asked == [open_model]
-    assert sizes.shape(None) is None
-    assert sizes.array(None) is None

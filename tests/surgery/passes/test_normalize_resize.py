@@ -102,6 +102,29 @@ def test_what_is_spelled_as_wanted_is_left_alone(rewrite: Rewrite) -> None:
     assert not result.declined
 
 
+TRACED = """k = Shape (x) i = Constant <value = int64[1] {0}> () j = Constant <value = int64[1] {2}> ()
+    h = Constant <value = int64[2] {9,12}> () c = Slice (k, i, j, i) s = Concat <axis = 0> (c, h)"""
+"""The sizes of a map that is brought to 9 x 12, its batch as it is."""
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("opset", [11, 13])
+def test_an_open_batch_stays_open(rewrite: Rewrite, mode: str, opset: int) -> None:
+    empty = "o = Constant <value = float[0] {}> () "
+    call = f'<mode = "{mode}", coordinate_transformation_mode = "asymmetric"> (x, o, o, s)'
+    result = rewrite(text(call, x="n,3,5,7", kind=empty + TRACED, opset=opset), NormalizeResize())
+    assert result.applied == ("constant scales",)
+    assert result.ops == ["Constant", "Resize"]  # the empty roi, and no Shape
+    result.assert_same()
+
+
+@pytest.mark.parametrize("x", ["n,3,h,7", "n,3,9,h"])
+def test_sizes_that_the_image_decides_stay_computed(rewrite: Rewrite, x: str) -> None:
+    empty = "o = Constant <value = float[0] {}> () "
+    result = rewrite(text("(x, o, o, s)", x=x, kind=empty + TRACED), NormalizeResize(), compare=False)
+    assert result.declined == ("its sizes are computed at run time; run static_shapes first",)
+
+
 ROI = "r = Constant <value = float[0] {}> () "
 PLAIN = '<coordinate_transformation_mode = "asymmetric"> '
 
