@@ -61,9 +61,22 @@ def unwrapped(value: ir.Value) -> ir.Value:
     while True:
         node = value.producer()
         before = input_of(node, 0) if node is not None and is_op(node, *_PASSING) else None
-        if before is None:
+        if node is None or before is None or (is_op(node, "Cast") and rounds(node, before.dtype)):
             return value
         value = before
+
+
+def rounds(cast: ir.Node, dtype: ir.DataType | None) -> bool:
+    """Whether a cast may round its elements to whole numbers: it leads from floats to anything else.
+
+    Args:
+        cast: the node.
+        dtype: of what it reads; None when that is not known.
+    """
+    to = cast.attributes.get("to")
+    if to is None or to.is_ref() or not ir.DataType(to.as_int()).is_floating_point():
+        return dtype is None or dtype.is_floating_point()
+    return False
 
 
 def offset_node(nms: ir.Node, facts: Facts) -> ir.Node | None:

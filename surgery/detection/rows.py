@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from graphopt.surgery.detection.class_offset import rounds
 from graphopt.surgery.detection.facts import Facts
 from graphopt.surgery.graph_queries import attribute_int, input_of, ints_of, is_op, opset_of
 from graphopt.surgery.semantics.slicing import FAR, cuts_of
@@ -79,7 +80,7 @@ class RowTracker:
     """
 
     _followers: ClassVar[Mapping[str, str]] = {
-        "Cast": "_same",
+        "Cast": "_cast",
         "Concat": "_concat",
         "Gather": "_gather",
         "GatherND": "_gather_nd",
@@ -138,6 +139,20 @@ class RowTracker:
 
     def _same(self, node: ir.Node) -> Rows | None:
         return self._first(node)
+
+    def _cast(self, node: ir.Node) -> Rows | None:
+        rows = self._first(node)
+        columns = () if rows is None else rows.columns.ravel()
+        return None if any(self._is_rounded(node, column) for column in columns) else rows
+
+    def _is_rounded(self, cast: ir.Node, column: Column) -> bool:
+        """Whether a cast may change the elements of a column."""
+        if not isinstance(column, Element) or not rounds(cast, self._facts.dtype(column.source)):
+            return False
+        if (picked := self.of(column.source)) is not None:  # chosen before, of what is known better there
+            return any(self._is_rounded(cast, before) for before in picked.columns.ravel())
+        numbers = self._facts.array(column.source)
+        return numbers is None or not np.array_equal(numbers, np.round(numbers))
 
     def _transpose(self, node: ir.Node) -> Rows | None:
         rows = self._first(node)

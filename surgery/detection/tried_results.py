@@ -19,8 +19,12 @@ from graphopt.surgery.detection.reasons import UnsuitableError
 from graphopt.surgery.detection.results import BOXES, DETS, LABELS, SCORES, Result
 from graphopt.surgery.graph_queries import graph_of, label
 
-_COUNTS = (2000, 60, 5)
-"""Candidates of a trial: more than models answer, some, and fewer than there are rows for."""
+_TRIALS = ((2000, 0), (60, 6), (60, -12), (5, 0), (1, 0))
+"""Candidates of a trial (more than models answer, some, fewer than there are rows for, one), and the power
+of two by which their boxes are larger: a tail may clip boxes, or leave small ones out. Such factors change
+no overlap."""
+_FAINT = 1e-4
+"""Of the way from the threshold to 1, the lowest score of a trial: a tail may have a threshold of its own."""
 _IMAGE = 640.0
 _WIDTHS = {DETS: 5, BOXES: 4, SCORES: 1, LABELS: 1}
 _CLOSE = 1e-4
@@ -52,14 +56,14 @@ def try_results(
     if limits.above < 0:
         raise UnsuitableError("candidates of negative scores count; the operator fills up with zeros")
     trial = _Trial(nms, candidates, limits, facts)
-    answers = [trial.answer(count) for count in _COUNTS]
+    answers = [trial.answer(*sizes) for sizes in _TRIALS]
     results = [_result(value, answers[0][value], candidates, facts) for value in trial.outputs]
     kinds = [result.kind for result in results]
     if len(set(kinds)) < len(kinds) or not {DETS, SCORES} & set(kinds):
         raise UnsuitableError("its outputs are no boxes, scores and labels of a batch")
     total = _limit(trial, [answers[0][result.value].shape[len(result.front)] for result in results])
-    for count, answer in zip(_COUNTS, answers, strict=True):
-        for image, expected in enumerate(trial.expected(count)):
+    for sizes, answer in zip(_TRIALS, answers, strict=True):
+        for image, expected in enumerate(trial.expected(*sizes)):
             tables = {
                 result.kind: answer[result.value][image] if result.front else answer[result.value]
                 for result in results
@@ -70,7 +74,7 @@ def try_results(
 
 def _limit(trial: "_Trial", rows: list[int]) -> int:
     """Return how many rows there are at most, having seen those of the trial with the most candidates."""
-    most = min(len(image) for image in trial.expected(_COUNTS[0]))
+    most = min(len(image) for image in trial.expected(*_TRIALS[0]))
     if len(set(rows)) > 1:
         raise UnsuitableError("its results hold different numbers of detections")
     if rows[0] < most or rows[0] == trial.bound:
@@ -92,9 +96,9 @@ class _Trial:
             if node in behind and node not in self._nodes:
                 raise UnsuitableError(f"{label(node)} reads what it chooses, and is no output")
 
-    def answer(self, count: int) -> dict[ir.Value, Array]:
-        """Run the piece on as many candidates of each image."""
-        boxes, scores = self._made_up(count)
+    def answer(self, count: int, power: int) -> dict[ir.Value, Array]:
+        """Run the piece on as many candidates of each image, of boxes ``2 ** power`` times as large."""
+        boxes, scores = self._made_up(count, power)
         if self._candidates.classes_first:
             scores = scores.transpose(0, 2, 1)
         given = {
@@ -108,9 +112,9 @@ class _Trial:
             raise UnsuitableError("what is made of its choice does not run on made-up candidates")
         return found
 
-    def expected(self, count: int) -> list[Floats]:
+    def expected(self, count: int, power: int) -> list[Floats]:
         """Return what the operator would answer for each image, without a limit."""
-        pairs = zip(*self._made_up(count), strict=True)
+        pairs = zip(*self._made_up(count, power), strict=True)
         limits = self._limits
         return [best_of_classes(*pair, limits.iou, limits.above, limits.per_class) for pair in pairs]
 
@@ -120,17 +124,20 @@ class _Trial:
             raise UnsuitableError(f"the sizes of {value.name} are not known")
         return shape
 
-    def _made_up(self, count: int) -> tuple[Floats, Floats]:
-        chosen = self._candidates
+    def _made_up(self, count: int, power: int) -> tuple[Floats, Floats]:
+        chosen, above = self._candidates, self._limits.above
         rng = np.random.default_rng(count)
-        corners = rng.uniform(0, _IMAGE, (chosen.batch, chosen.count, 2))
+        least = 0 if chosen.are_positive else -_IMAGE / 8
+        corners = rng.uniform(least, _IMAGE, (chosen.batch, chosen.count, 2))
         sizes = rng.uniform(10, 60, (chosen.batch, chosen.count, 2))
-        boxes = np.concatenate((corners, corners + sizes), axis=2, dtype=np.float32)
+        boxes = np.concatenate((corners, corners + sizes), axis=2, dtype=np.float32) * np.float32(2.0**power)
         total = chosen.count * chosen.classes
-        scores = np.full((chosen.batch, total), self._limits.above, np.float32)
+        scores = np.full((chosen.batch, total), above, np.float32)
         for image in scores:
             places = rng.choice(total, min(count, total), replace=False)
-            image[places] = self._limits.above + 1 - np.arange(len(places)) / (2 * len(places) + 1)
+            levels = 1 - np.arange(len(places)) / len(places)
+            levels[-1] = _FAINT
+            image[places] = above + levels * (1 - above if above < 1 else 1)
         return boxes, scores.reshape(chosen.batch, chosen.count, chosen.classes)
 
     def _needed(self, nms: ir.Node) -> list[ir.Node]:

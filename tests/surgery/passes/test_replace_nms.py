@@ -371,6 +371,36 @@ DECLINED = {
 }
 
 
+ROUNDED = "whole = Cast <to = 6> ({0})  back = Cast <to = 1> (whole)"
+ROUNDINGS = {
+    "the score that it answers": ("t2 = Reshape (t1", f"{ROUNDED.format('t1')}  t2 = Reshape (back"),
+    "the box that it answers": ("found = Slice (t7", f"{ROUNDED.format('t7')}  found = Slice (back"),
+    "the boxes that it compares": (
+        "c0 = Unsqueeze <axes = [0]> (moved",
+        "{0}  c0 = Unsqueeze <axes = [0]> (back",
+    ),
+    "the scores that it compares": (
+        "c1 = Unsqueeze <axes = [0]> (some_scores",
+        "{1}  c1 = Unsqueeze <axes = [0]> (back",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ROUNDINGS)
+def test_what_is_rounded_to_whole_numbers_is_declined(what: str, model_of: Build) -> None:
+    old, new = ROUNDINGS[what]
+    new = new.format(ROUNDED.format("moved"), ROUNDED.format("some_scores"))
+    assert declined(model_of, changed(detector(), (old, new)))
+
+
+def test_classes_may_be_whole_floats(compare: Compare) -> None:
+    names = "names = Gather <axis = 0> (some_classes, first)"
+    text = changed(
+        detector(), ("int64[18] classes", "float[18] classes"), (names, names.replace("names", "floats", 1))
+    )
+    compare(changed(text, ("(some_classes, first)", "(some_classes, first)  names = Cast <to = 7> (floats)")))
+
+
 @pytest.mark.parametrize("reason", DECLINED)
 def test_declined(reason: str, model_of: Build) -> None:
     assert reason in declined(model_of, changed(detector(), *DECLINED[reason]))
@@ -584,6 +614,32 @@ def test_separate_outputs_of_one_image_and_a_limit_of_each_class(model_of: Build
         for name, array in before.items():
             assert np.abs(np.subtract(after[name][:rows], array)).max(initial=0) < 1e-5
             assert not after[name][rows:].any()
+
+
+SMALL = """b0 = Squeeze (boxes, at0)  b1 = Gather <axis = 1> (chosen, two)  b2 = Gather <axis = 0> (b0, b1)
+    w0 = Slice (b2, at0, at1, at1)  w1 = Slice (b2, at2, at3, at1)  w2 = Sub (w1, w0)  w3 = Squeeze (w2, at1)
+    w4 = Less (w3, four)  w5 = Not (w4)  w6 = Cast <to = 1> (w5)  s1 = Mul (s0, w6)"""
+
+
+@pytest.mark.parametrize(
+    ("makes", "reads"),
+    [
+        ("g0 = Gather <axis = 0> (listed, n0)  corners = Clip (g0, zero, far)", "(s0, most_rows)"),
+        ("g0 = Greater (s0, higher)  g1 = Cast <to = 1> (g0)  s1 = Mul (s0, g1)", "(s1, most_rows)"),
+        (SMALL, "(s1, most_rows)"),
+    ],
+    ids=["clips boxes", "has a threshold of its own", "leaves small boxes out"],
+)
+def test_a_tail_that_does_more_to_some_boxes_only_is_declined(
+    makes: str, reads: str, model_of: Build
+) -> None:
+    corners = "corners = Gather <axis = 0> (listed, n0)"
+    before = "chance, order = TopK"
+    change = (corners, makes) if "corners" in makes else (before, f"{makes} {before}")
+    constants = "float zero = {0}, float far = {2000}, float higher = {0.41}, float four = {4}"
+    numbers = "int64[1] at1 = {1}, int64[1] at3 = {3}, int64[1] six"
+    text = changed(ONE_IMAGE, change, ("(s0, most_rows)", reads), ("int64[1] six", f"{constants}, {numbers}"))
+    assert "not what the operator answers" in declined(model_of, text)
 
 
 def test_a_tail_without_a_limit_is_declined(model_of: Build) -> None:
