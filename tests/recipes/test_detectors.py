@@ -1,5 +1,6 @@
 """The detectors' recipes: what they say, and that their passes leave nothing that a device refuses."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -69,8 +70,9 @@ def test_the_recipe_fits_the_real_graph(name: str, shared_dir: Path) -> None:
 )
 def test_the_result_is_ready_for_the_device(name: str, filled: Callable[[str], Path], tmp_path: Path) -> None:
     recipe = find_recipe(name)
-    report = rewrite(filled(name), tmp_path / "o.onnx", None, recipe_name=name, verify=Verify.OFF)
-    assert report.seconds < 10  # a fifth of it on a machine that does nothing else
+    started = time.process_time()
+    rewrite(filled(name), tmp_path / "o.onnx", None, recipe_name=name, verify=Verify.OFF)
+    assert time.process_time() - started < 10  # 2 to 3 s; of the processor, as others may use the machine
     model = load_model(tmp_path / "o.onnx")
     nodes = list(model.graph)
     counts = Counter(node.op_type for node in nodes)
