@@ -17,7 +17,7 @@ from graphopt.surgery.detection.facts import Facts
 from graphopt.surgery.detection.greedy import Floats, best_of_classes
 from graphopt.surgery.detection.reasons import UnsuitableError
 from graphopt.surgery.detection.results import BOXES, DETS, LABELS, SCORES, Result
-from graphopt.surgery.graph_queries import graph_of, label
+from graphopt.surgery.graph_queries import graph_of
 
 _TRIALS = ((2000, 0), (60, 6), (60, -12), (5, 0), (1, 0))
 """Candidates of a trial (more than models answer, some, fewer than there are rows for, one), and the power
@@ -89,12 +89,9 @@ class _Trial:
         self._candidates, self._limits, self._facts = candidates, limits, facts
         self.bound = candidates.classes * min(limits.per_class or candidates.count, candidates.count)
         """So many of all classes at most."""
-        behind = _readers_of(nms)
+        behind = readers_of(nms)
         self.outputs = [value for value in graph_of(nms).outputs if value.producer() in behind]
         self._nodes = self._needed(nms)
-        for node in graph_of(nms):
-            if node in behind and node not in self._nodes:
-                raise UnsuitableError(f"{label(node)} reads what it chooses, and is no output")
 
     def answer(self, count: int, power: int) -> dict[ir.Value, Array]:
         """Run the piece on as many candidates of each image, of boxes ``2 ** power`` times as large."""
@@ -157,7 +154,8 @@ class _Trial:
         return [node for node in graph_of(nms) if node in found]
 
 
-def _readers_of(nms: ir.Node) -> set[ir.Node]:
+def readers_of(nms: ir.Node) -> set[ir.Node]:
+    """Return a node and all that depends on it."""
     found, pending = set[ir.Node](), [nms]
     while pending:
         node = pending.pop()

@@ -20,6 +20,7 @@ from graphopt.surgery.detection.row_filters import RowFilter, row_filters, undo_
 from graphopt.surgery.detection.row_mixing import mixes_rows
 from graphopt.surgery.detection.rows import RowTracker
 from graphopt.surgery.detection.suppression import Suppression, read_suppression
+from graphopt.surgery.detection.tried_results import readers_of
 from graphopt.surgery.detection.writing import Choices, SuppressionWriter
 from graphopt.surgery.graph_edits import bypass, remove_dead, take_over
 from graphopt.surgery.graph_pass import Declined, Effect, GraphPass, Site
@@ -155,10 +156,10 @@ class ReplaceNms(GraphPass):
             drop_flat=self.drop_flat,
         )
         answers = SuppressionWriter(model, site.found, choices).write()
-        old = [result.value.producer() for result in answers]
+        behind = readers_of(site.node)
         for result, value in answers.items():
             take_over(value, result.value)
-        remove_dead(model, [node for node in old if node is not None])
+        remove_dead(model, behind)
         if self.max_proposals:
             _drop_fixed_counts(model)
         if not self.keep_names:

@@ -20,7 +20,7 @@ CONSTANTS = """
     float zero = {0}, float one = {1}, float half = {0.5}, float sides = {64}, float[1] iou = {0.5},
     int64[1] most = {9223372036854775807}, int64[1] at0 = {0}, int64[1] at1 = {1}, int64[1] at2 = {2},
     int64[1] at4 = {4}, int64[1] rows = {-1}, int64[2] column = {-1,1}, int64[2] quads = {-1,4},
-    int64[1] limit = {4}, int64 last = {-1}, int64[3] each = {1,3,1}
+    int64[1] limit = {4}, int64 last = {-1}, int64 nought = {0}, int64 unit = {1}, int64[3] each = {1,3,1}
 """
 BOXES = """
     p = Slice (x, at0, at2, at1)  q = Abs (p)  r = Mul (q, sides)  u = Slice (x, at2, at4, at1)  v = Abs (u)
@@ -54,6 +54,12 @@ TABLES = """
     found = Slice (t7, at0, limit, at0)  first = Slice (keep, at0, limit, at0)
     names = Gather <axis = 0> (some_classes, first)
 """
+GRID = """
+    mask = Greater (scores, threshold)  n0 = NonZero (mask)  pairs = Transpose <perm = [1,0]> (n0)
+    rowed = Gather <axis = 1> (pairs, nought)  some_classes = Gather <axis = 1> (pairs, unit)
+    some_boxes = Gather <axis = 0> (boxes, rowed)  some_scores = GatherND (scores, pairs)
+"""
+"""The places of scores [N, C] tell box and class."""
 WHOLE = """
     some_boxes = Identity (listed_boxes)  some_scores = Identity (listed_scores)
     some_classes = Identity (classes)
@@ -304,13 +310,7 @@ def test_a_choice_of_rows_stays_where_rows_of_zeros_could_score(
 
 
 def test_places_of_scores_in_two_axes_tell_box_and_class(compare: Compare) -> None:
-    grid = """
-        mask = Greater (scores, threshold)  n0 = NonZero (mask)  pairs = Transpose <perm = [1,0]> (n0)
-        rowed = Gather <axis = 1> (pairs, nought)  some_classes = Gather <axis = 1> (pairs, unit)
-        some_boxes = Gather <axis = 0> (boxes, rowed)  some_scores = GatherND (scores, pairs)
-    """
-    constants = ("float threshold", "int64 nought = {0}, int64 unit = {1}, float threshold")
-    text = changed(detector(), (KEPT, grid), (LISTED, ""), constants)
+    text = changed(detector(), (KEPT, GRID), (LISTED, ""))
     assert the_call(compare(text)).attributes["max_total_size"].value == 4
 
 
@@ -364,6 +364,50 @@ DECLINED = {
         ("chosen =", "l0 = ReduceMax <keepdims = 0> (scores)  late = Cast <to = 7> (l0)  chosen ="),
     ],
     "keeps no box": [("c2, most, iou)", "c2)")],
+    "rank of its scores": [
+        ("float[6,3] z)", "float[6,3] z, int64[r] how)"),
+        ("Unsqueeze <axes = [0]> (c1)", "Reshape (c1, how)"),
+    ],
+    "the number of its candidates (scores)": [
+        ("float[6,4] x, float[6,3] z", "float[k,4] x, float[k,3] z"),
+        (KEPT, WHOLE),
+    ],
+    "only the first of its candidates": [
+        ("places = Cast <to = 7> (n2)", "n3 = Slice (n2, at0, limit, at0)  places = Cast <to = 7> (n3)"),
+    ],
+    "boxes and scores are not picked": [
+        ("Gather <axis = 0> (listed_scores, places)", "Cast <to = 1> (places)")
+    ],
+    "not the four sides of a box are picked": [
+        ("some_boxes = Gather", "s0 = Gather"),
+        ("some_scores = Gather", "some_boxes = Gather <axis = 1> (s0, swap)  some_scores = Gather"),
+        ("float threshold", "int64[4] swap = {1,0,3,2}, float threshold"),
+    ],
+    "has not one element for each": [
+        ("Greater (listed_scores, threshold)", "Greater (best, threshold)"),
+        ("mask =", "best = ReduceMax (listed_scores)  mask ="),
+    ],
+    "the sizes of the scores scores and their boxes": [
+        (KEPT, GRID.replace("(boxes, rowed)", "(apart, rowed)")),
+        (LISTED, "apart = Unsqueeze <axes = [1]> (boxes)"),
+        ("(some_boxes, m3)", "(low_boxes, m3)"),
+        ("ReduceMax <keepdims = 0> (some_boxes)", "ReduceMax <keepdims = 0> (low_boxes)"),
+        ("m0 =", "low_boxes = Squeeze <axes = [1]> (some_boxes)  m0 ="),
+    ],
+    "not told by the place of a score": [
+        (KEPT, GRID.replace("(pairs, unit)", "(pairs, nought)")),
+        (LISTED, ""),
+    ],
+    "it has 1 classes for 18 candidates": [(KEPT, WHOLE), (THREE_CLASSES, "int64[1] classes = {2}")],
+    "no small numbers from 0": [(KEPT, WHOLE), (THREE_CLASSES, THREE_CLASSES.replace("{0,", "{5000,"))],
+    "not along its first axis": [
+        ("found = Slice (t7", "whole = Slice (t7"),
+        ("names =", "found = Transpose <perm = [1,0]> (whole)  names ="),
+    ],
+    "the score threshold of NonMaxSuppression": [
+        ("most, iou)", "most, iou, late)"),
+        ("chosen =", "late = ReduceMax <keepdims = 0> (scores)  chosen ="),
+    ],
     "may be negative; the operator is told by a zero score": [
         ("scores = Sigmoid (z)", "scores = Identity (z)"),
         (KEPT, WHOLE),
@@ -456,8 +500,7 @@ def test_both_stages_become_operators_and_missing_proposals_add_nothing(
     ],
 )
 def test_a_second_stage_that_puts_proposals_together_is_declined(mixing: str, model_of: Build) -> None:
-    constants = ("int64[1] five", "int64 nought = {0}, int64[1] five")
-    text = changed(STAGES, constants, ("Sigmoid (h0)", "Sigmoid (h2)"))
+    text = changed(STAGES, ("Sigmoid (h0)", "Sigmoid (h2)"))
     text = changed(text, ("scores = Sigmoid (h2", f"h1 = {mixing}  h2 = Mul (h0, h1)  scores = Sigmoid (h2"))
     _, report = run_pass(model_of(text), ReplaceNms())
     assert "puts rows of proposals together" in report.declined[0].why
@@ -540,135 +583,6 @@ def test_fewer_proposals_can_be_asked_for(model_of: Build, run_model: Run) -> No
     assert run_model(model, pictures(0, **STAGE_SHAPES))["dets"].shape == (4, 5)
 
 
-BATCHED = """<ir_version: 8, opset_import: ["" : 11]>
-    g (float[2,7,4] x, float[2,7,3] z) => (float[2,n,5] found, int64[2,n] names)
-    <int64[1] most = {50}, float[1] iou = {0.3}, float[1] above = {0.4}, int64[1] at2 = {2},
-     int64[1] at4 = {4}, float sides = {64}, int64[1] column0 = {0}, int64[1] column1 = {1},
-     int64[1] column2 = {2},
-     int64 classes = {3}, int64 count = {7}, int64[1] all = {42}, int64[1] rows = {-1},
-     int64[2] images = {2,21},
-     int64[1] five = {5}, int64[3] each = {1,3,1}, int64[2] quads = {-1,4}, int64[2,1] starts = {0,21}> {
-        p = Slice (x, column0, at2, at2)  q = Abs (p)  r = Mul (q, sides)  u = Slice (x, at2, at4, at2)
-        v = Abs (u)  w = Mul (v, sides)  e = Add (r, w)  boxes = Concat <axis = 2> (r, e)
-        scores = Sigmoid (z)
-        turned = Transpose <perm = [0,2,1]> (scores)
-        chosen = NonMaxSuppression (boxes, turned, most, iou, above)
-        b0 = Gather <axis = 1> (chosen, column0)  b1 = Mul (b0, classes)
-        c0 = Gather <axis = 1> (chosen, column1)  b2 = Add (b1, c0)  b3 = Mul (b2, count)
-        n0 = Gather <axis = 1> (chosen, column2)  b4 = Add (b3, n0)
-        places = Reshape (b4, rows)  many = Shape (places)
-        nothing = ConstantOfShape (all)  ones = ConstantOfShape <value = float[1] {1}> (many)
-        marks = ScatterElements <axis = 0> (nothing, places, ones)  s0 = Reshape (turned, rows)
-        s1 = Mul (s0, marks)  s2 = Reshape (s1, images)  best, order = TopK (s2, five)
-        t0 = Tile (boxes, each)  t1 = Reshape (t0, quads)  t2 = Add (order, starts)
-        t3 = Gather <axis = 0> (t1, t2)  t4 = Unsqueeze <axes = [2]> (best)
-        found = Concat <axis = 2> (t3, t4)  names = Div (order, count)
-    }"""
-"""Two images at once; the suppression is told the classes, and its answer is looked up in a mask."""
-BATCHED_SHAPES = {"x": (2, 7, 4), "z": (2, 7, 3)}
-BATCH = Detections(dets="found", labels="names", limit=5, score_threshold=0.4, iou_threshold=0.3)
-
-
-def test_a_batch_is_done_by_one_operator(compare: Compare) -> None:
-    model = compare(BATCHED, what=BATCH, shapes=BATCHED_SHAPES)
-    boxes, scores = the_call(model).inputs
-    assert boxes is not None
-    assert scores is not None
-    assert [list(value.shape or ()) for value in (boxes, scores)] == [[2, 7, 1, 4], [2, 7, 3]]
-    assert [list(value.shape or ()) for value in model.graph.outputs] == [[2, 5, 5], [2, 5]]
-    assert not ops(model) & {"ScatterElements", "NonMaxSuppression", "TopK", "Transpose"}
-
-
-ONE_IMAGE = """<ir_version: 8, opset_import: ["" : 13]>
-    g (float[1,8,4] x, float[1,3,8] z) => (float[n,4] corners, float[n] chance, int64[n] names)
-    <int64[1] most = {2}, float[1] iou = {0.3}, float[1] above = {0.4}, int64[1] at2 = {2},
-     int64[1] at4 = {4}, float sides = {64}, int64[1] at0 = {0}, int64 one = {1}, int64 two = {2},
-     int64[1] six = {6}> {
-        p = Slice (x, at0, at2, at2)  q = Abs (p)  r = Mul (q, sides)  u = Slice (x, at2, at4, at2)
-        v = Abs (u)  w = Mul (v, sides)  e = Add (r, w)  boxes = Concat <axis = 2> (r, e)
-        scores = Sigmoid (z)
-        chosen = NonMaxSuppression (boxes, scores, most, iou, above)
-        s0 = GatherND (scores, chosen)  size = Shape (s0)  most_rows = Min (size, six)
-        chance, order = TopK (s0, most_rows)  sorted = Gather <axis = 0> (chosen, order)
-        names = Gather <axis = 1> (sorted, one)  n0 = Gather <axis = 1> (sorted, two)
-        listed = Squeeze (boxes, at0)  corners = Gather <axis = 0> (listed, n0)
-    }"""
-"""Several outputs, two boxes of a class at most, scores of classes first, as YOLO models are exported."""
-
-
-def test_separate_outputs_of_one_image_and_a_limit_of_each_class(model_of: Build, run_model: Run) -> None:
-    model, report = run_pass(model_of(ONE_IMAGE), ReplaceNms())
-    assert report.modified, report.declined
-    call = the_call(model)
-    assert call.attributes["max_size_per_class"].value == 2
-    assert call.attributes["max_total_size"].value == 6
-    assert [(v.name, list(v.shape or ())) for v in model.graph.outputs] == [
-        ("corners", [6, 4]),
-        ("chance", [6]),
-        ("names", [6]),
-    ]
-    for seed in range(4):
-        feeds = pictures(seed, x=(1, 8, 4), z=(1, 3, 8))
-        before, after = run_model(model_of(ONE_IMAGE), feeds), run_model(model, feeds)
-        rows = len(before["chance"])
-        for name, array in before.items():
-            assert np.abs(np.subtract(after[name][:rows], array)).max(initial=0) < 1e-5
-            assert not after[name][rows:].any()
-
-
-SMALL = """b0 = Squeeze (boxes, at0)  b1 = Gather <axis = 1> (chosen, two)  b2 = Gather <axis = 0> (b0, b1)
-    w0 = Slice (b2, at0, at1, at1)  w1 = Slice (b2, at2, at3, at1)  w2 = Sub (w1, w0)  w3 = Squeeze (w2, at1)
-    w4 = Less (w3, four)  w5 = Not (w4)  w6 = Cast <to = 1> (w5)  s1 = Mul (s0, w6)"""
-
-
-@pytest.mark.parametrize(
-    ("makes", "reads"),
-    [
-        ("g0 = Gather <axis = 0> (listed, n0)  corners = Clip (g0, zero, far)", "(s0, most_rows)"),
-        ("g0 = Greater (s0, higher)  g1 = Cast <to = 1> (g0)  s1 = Mul (s0, g1)", "(s1, most_rows)"),
-        (SMALL, "(s1, most_rows)"),
-    ],
-    ids=["clips boxes", "has a threshold of its own", "leaves small boxes out"],
-)
-def test_a_tail_that_does_more_to_some_boxes_only_is_declined(
-    makes: str, reads: str, model_of: Build
-) -> None:
-    corners = "corners = Gather <axis = 0> (listed, n0)"
-    before = "chance, order = TopK"
-    change = (corners, makes) if "corners" in makes else (before, f"{makes} {before}")
-    constants = "float zero = {0}, float far = {2000}, float higher = {0.41}, float four = {4}"
-    numbers = "int64[1] at1 = {1}, int64[1] at3 = {3}, int64[1] six"
-    text = changed(ONE_IMAGE, change, ("(s0, most_rows)", reads), ("int64[1] six", f"{constants}, {numbers}"))
-    assert "not what the operator answers" in declined(model_of, text)
-
-
-def test_a_tail_without_a_limit_is_declined(model_of: Build) -> None:
-    text = changed(ONE_IMAGE, ("Min (size, six)", "Identity (size)"), ("most = {2}", "most = {99}"))
-    text = changed(text, ("[1,8,4]", "[1,90,4]"), ("[1,3,8]", "[1,3,90]"))  # some boxes overlap
-    assert "nothing limits the number" in declined(model_of, text)
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ([("s1 = Mul (s0", "s1 = Add (s0")], "dets are not what the operator answers"),
-        ([("names = Div (order, count)", "names = Mod (order, count)")], "labels are not what the operator"),
-        ([("float[1] above = {0.4}", "float[1] above = {-0.4}")], "negative"),
-        ([("t4 = Unsq", "also = Abs (z)  t5 = ReduceMax (also)  t4 = Unsq"), ("(t3, t4)", "(t3, t6)"),
-          ("t4 = Unsqueeze <axes = [2]> (best)", "t4 = Unsqueeze <axes = [2]> (best)  t6 = Add (t4, t5)")],
-         "also reads z"),
-        ([("names = Div (order, count)", "names = Cast <to = 1> (order)")], "scores are not what the"),
-        ([("float[2,7,4] x", "float[2,k,4] x")], "are not known"),
-        ([("names = Div", "spare = Neg (marks)  names = Div")], "reads what it chooses"),
-    ],
-)  # fmt: skip
-def test_a_tail_that_answers_otherwise_is_declined(
-    changes: list[tuple[str, str]], why: str, model_of: Build
-) -> None:
-    text = changed(BATCHED, *changes).replace("float[2,n,5] found", "float[a,b,c] found")
-    assert why in declined(model_of, text.replace("int64[2,n] names", "int64[d,e] names"))
-
-
 def test_the_half_precision_boundary_is_at_the_operator(model_of: Build, run_model: Run) -> None:
     model, _ = run_pass(model_of(detector()), ReplaceNms(boundary="fp16"))
     call = the_call(model)
@@ -736,6 +650,22 @@ def test_more_rows_than_new_kernels_give_are_reported(model_of: Build) -> None:
     text = text.replace(THREE_CLASSES, "int64[2700] classes = {" + ",".join(["0,1,2"] * 900) + "}")
     _, report = run_pass(model_of(text), ReplaceNms())
     assert "newest kernels give no more than 1000" in report.applied[0].what
+
+
+def test_as_many_boxes_as_there_are_is_no_limit(compare: Compare) -> None:
+    many = "m8 = Shape (moved)  many = Gather <axis = 0> (m8, at0)  chosen ="
+    model = compare(changed(detector(), ("most, iou)", "many, iou)"), ("chosen =", many)))
+    assert the_call(model).attributes["max_size_per_class"].value == 4
+
+
+def test_what_another_suppression_left_is_declined(model_of: Build) -> None:
+    before = """n0 = Unsqueeze <axes = [0]> (listed_boxes)  n1 = Unsqueeze <axes = [0,1]> (listed_scores)
+        n2 = NonMaxSuppression (n0, n1, most, iou)  n3 = Gather <axis = 1> (n2, at2)
+        places = Squeeze <axes = [1]> (n3)
+        """
+    kept = before + KEPT[KEPT.index("some_boxes =") :]
+    _, report = run_pass(model_of(changed(detector(), (KEPT, kept))), ReplaceNms())
+    assert "chosen by another NonMaxSuppression" in " ".join(item.why for item in report.declined)
 
 
 def test_a_negative_limit_is_refused() -> None:
