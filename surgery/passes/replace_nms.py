@@ -66,19 +66,19 @@ class ReplaceNms(GraphPass):
     Before: ``scores -> Greater -> NonZero -> Gather -> NonMaxSuppression -> Gather -> Slice``.
     After: ``boxes[1,N,q,4], scores[1,N,C] -> npu.BatchMultiClassNMS -> dets[M,5], labels[M]``; missing
     detections are rows of zeros, missing proposals of a second stage are copies of the best one.
-    Detections without area are dropped unless the model reads on. Moving classes apart rounds boxes, which
-    no longer happens: overlaps at the threshold may be decided otherwise.
+    Detections without area are dropped unless the model reads on; overlaps within rounding of the
+    threshold may be decided otherwise.
     Seen in: fcos, nas_fpn, faster_rcnn_dcn, dense_detector, two_stage_detector.
     Known as: nms-to-BatchMultiClassNMS (28), nms -> BatchMultiClassNMS (S2).
 
     Attributes:
         boundary: ``fp32``, or ``fp16``: what the operator reads and writes, all that older chips take.
         max_proposals: at most so many proposals for a second stage; 0 keeps the model's number.
-        max_candidates: look at so many boxes, those of the highest scores; 0 looks at all.
+        max_candidates: look at so many boxes, the best ones; 0 looks at all.
         max_per_class: keep at most so many of each class; 0 keeps the model's number.
         per_class_boxes: give each class its own copy of boxes that the classes share.
         drop_flat: drop boxes without area also where the model reads on.
-        unclipped: take classes as apart also where boxes that may be negative are moved apart.
+        unclipped: take classes as moved apart also where boxes may be negative.
         keep_names: do not rename the outputs to ``dets`` and ``labels``.
     """
 
