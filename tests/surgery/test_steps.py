@@ -4,12 +4,15 @@ import enum
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import onnx
 import pytest
 
 from graphopt.core.errors import UsageError
 from graphopt.surgery import Expect, PassStep, describe_passes, make_pass, parse_steps, pass_names
+from graphopt.surgery.engine.rewriting import rewrite_file
 from graphopt.surgery.options import plain, type_text, typed_options
 from graphopt.surgery.presets import PRESETS
 
@@ -183,3 +186,14 @@ def test_presets_name_passes_that_there_are(name: str) -> None:
 def test_a_detector_is_cleaned_behind_what_is_replaced() -> None:
     names = [step.name for step in parse_steps(PRESETS["detector"])]
     assert names.index("replace_roi_extractor") < names.index("replace_nms") < names.index("static_shapes")
+
+
+def test_blocks_are_joined_where_static_shapes_first_make_the_indices_constant(tmp_path: Path) -> None:
+    # As torch 1.8 writes x[:, :2] = ...: FSAF's and YOLOv3's heads do so for every level.
+    text = """<ir_version: 8, opset_import: ["" : 13]> g (float[5,4] x, float[3,4] u) => (float[5,4] y)
+        <int64 zero = {0}, int64 one = {1}, int64 two = {2}, int64[1] last = {1}> {
+        s = Shape (x) n = Gather (s, zero) m = Sub (n, two) r = Range (zero, m, one)
+        i = Unsqueeze (r, last) y = ScatterND (x, i, u) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    rewrite_file(tmp_path / "m.onnx", tmp_path / "o.onnx", parse_steps(PRESETS["detector"]))
+    assert {node.op_type for node in onnx.load(tmp_path / "o.onnx").graph.node} == {"Slice", "Concat"}
