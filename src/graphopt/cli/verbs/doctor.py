@@ -30,6 +30,10 @@ PROGRAMS = (
     ("atc", "compile --target atc: install CANN and source its set_env.sh"),
     ("npu-smi", "--soc auto: comes with the Ascend driver"),
 )
+_OPERATORS = {
+    "compiled": "the compiled ones",
+    "PyTorch": "graphopt's own in PyTorch (nms, roi_align, deform_conv, modulated_deform_conv)",
+}
 
 
 @click.command("doctor", short_help="What is installed, what is missing.")
@@ -45,6 +49,7 @@ def command(as_json: bool) -> int:
 
     from graphopt.cli.render import print_json, print_line, print_table
     from graphopt.core.project_file import find_project_file, read_project_file
+    from graphopt.exporters.mmdet.mmcv_ops import mmcv_operators
 
     rows: list[list[str]] = []
     broken = False
@@ -58,6 +63,7 @@ def command(as_json: bool) -> int:
     for program, purpose in PROGRAMS:
         found = shutil.which(program)
         rows.append([program, found or "missing", purpose.partition(":")[0], "" if found else purpose])
+    operators = mmcv_operators()
     project = find_project_file(Path.cwd())
     listed = read_project_file(project).plugins if project else ()
     system = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
@@ -68,11 +74,13 @@ def command(as_json: bool) -> int:
     if as_json:
         keys = ("name", "version", "needed_for", "remedy")
         items = [dict(zip(keys, row, strict=True)) for row in rows]
-        own = {"project_file": project, "plugins": list(listed)}
+        own = {"project_file": project, "plugins": list(listed), "mmcv_operators": operators}
         print_json("doctor", {"ok": not broken, "system": system, "items": items, **own})
     else:
         print_line(f"graphopt {version}, {system}")
         print_table("", ["what", "version", "needed for", "remedy"], rows)
+        if operators:
+            print_line(f"operators of mmcv: {_OPERATORS[operators]}")
         if project:
             print_line(f"{project}: plugins {', '.join(item.name for item in listed) or 'none'}")
     return 3 if broken else 0

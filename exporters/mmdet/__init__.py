@@ -1,0 +1,1 @@
+"""Detectors of the public package mmdet 3.x, exported without compiled mmcv."""
