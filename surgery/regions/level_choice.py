@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphopt.surgery.graph_queries import constant_of, input_of, is_op
-from graphopt.surgery.regions.roi_table import single_column, whole
+from graphopt.surgery.regions.roi_table import casts_to_float, single_column, whole
 from graphopt.surgery.shapes.known_types import KnownTypes
 
 _SMALL = 1e-5
@@ -129,7 +129,7 @@ def _line(value: ir.Value) -> _Line:
             return _Line(scale, offset, value)
         first, second = input_of(node, 0), input_of(node, 1)
         if is_op(node, "Identity", "Cast"):
-            if first is None or (node.op_type == "Cast" and not _casts_to_float(node)):
+            if first is None or (node.op_type == "Cast" and not casts_to_float(node)):
                 return _Line(scale, offset, value)
             value = first
             continue
@@ -143,11 +143,6 @@ def _line(value: ir.Value) -> _Line:
         else:
             scale = scale * number if node.op_type == "Mul" else scale / number
         value = other
-
-
-def _casts_to_float(node: ir.Node) -> bool:
-    to = node.attributes.get("to")
-    return to is not None and not to.is_ref() and ir.DataType(to.as_int()).is_floating_point()
 
 
 def _bounds(node: ir.Node) -> tuple[float, float] | None:

@@ -23,6 +23,7 @@ class RoiView:
         columns: of the table, in the order in which the value has them.
         shift: subtracted from every element.
         mask: factor [R, 1] of 0 and 1; None when there is none.
+        is_rounded: whether a cast to whole numbers lies between, which changes all but indices.
     """
 
     table: ir.Value
@@ -31,6 +32,7 @@ class RoiView:
     columns: tuple[int, ...]
     shift: float = 0.0
     mask: ir.Value | None = None
+    is_rounded: bool = False
 
 
 def view_of(
@@ -64,8 +66,10 @@ def _step(model: ir.Model, types: KnownTypes, node: ir.Node, view: RoiView) -> R
     if source is None or node.domain:
         return None
     same = node.op_type == "Identity" or (node.op_type == "Concat" and len(node.inputs) == 1)
-    if same or (node.op_type == "Cast" and len(view.columns) == 1):
+    if same:
         return replace(view, table=source)
+    if node.op_type == "Cast" and len(view.columns) == 1:
+        return replace(view, table=source, is_rounded=view.is_rounded or not casts_to_float(node))
     if node.op_type in _KEEPING_ORDER and len(view.columns) == 1:
         return _reordered(model, types, node, source, view)
     if node.op_type == "Slice":
@@ -189,6 +193,8 @@ def single_column(model: ir.Model, types: KnownTypes, value: ir.Value) -> tuple[
     view = view_of(model, types, value, 1)
     if isinstance(view, str) or view.rows is not None or view.shift or view.mask is not None:
         return None
+    if view.is_rounded:
+        return None
     return column_of(model, types, view.table, view.columns[0]) if view.rank == 2 else (view.table, 0)
 
 
@@ -245,3 +251,9 @@ def whole(value: ir.Value | None) -> int | None:
     if array is None or array.size != 1 or float(array.ravel()[0]) != int(array.ravel()[0]):
         return None
     return int(array.ravel()[0])
+
+
+def casts_to_float(cast: ir.Node) -> bool:
+    """Whether a Cast keeps fractions."""
+    to = cast.attributes.get("to")
+    return to is not None and not to.is_ref() and ir.DataType(to.as_int()).is_floating_point()
