@@ -94,7 +94,7 @@ def _mend_types(calls: list[tuple[ir.Node, ForeignOperator]], source: Path) -> t
             if found is None or found.type is wanted:
                 continue
             value = attributes_of(node).get(name)
-            right = None if value is None else _converted(value, wanted)
+            right = None if value is None else as_type(value, wanted)
             if right is None:
                 what = f"{node.op_type} {node_label(node)}: {name} is {found.type.name} {value!r}"
                 wrong.append(f"{what}, the parser reads {wanted.name}")
@@ -106,7 +106,7 @@ def _mend_types(calls: list[tuple[ir.Node, ForeignOperator]], source: Path) -> t
     return tuple(mended)
 
 
-def _converted(value: AttributeValue, wanted: ir.AttributeType) -> AttributeValue | None:
+def as_type(value: AttributeValue, wanted: ir.AttributeType) -> AttributeValue | None:
     """Return a number, or a list of them, in another type without loss; None when there is none."""
     numbers = value if isinstance(value, tuple) else (value,)
     if any(isinstance(item, str) for item in numbers):

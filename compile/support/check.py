@@ -1,5 +1,6 @@
 """Check a model against the tables: a verdict for each node, and for the model as a whole."""
 
+import difflib
 import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from graphopt.compile.atc.device_copy import as_type
 from graphopt.compile.support import model_rules
 from graphopt.compile.support.dtypes import dtype_findings
 from graphopt.compile.support.place import Aim, Place, Rules, TypeOf
@@ -24,7 +26,7 @@ from graphopt.compile.support.verdicts import (
 )
 from graphopt.core.discovery import find_constant, names_in
 from graphopt.core.errors import PreconditionError
-from graphopt.core.foreign_operator import Caution, ForeignOperator, Operand
+from graphopt.core.foreign_operator import Caution, ForeignOperator, Operand, attributes_of
 from graphopt.core.lineage import node_label
 from graphopt.core.operator_bodies import call_of
 from graphopt.core.operators import at_home
@@ -222,11 +224,7 @@ def _limits(place: Place, foreign: ForeignOperator | None) -> Iterator[Finding]:
 
 
 def _foreign_limits(place: Place, foreign: ForeignOperator) -> Iterator[Finding]:
-    for name, kind in foreign.attributes.items():
-        written = place.node.attributes.get(name)
-        if written is not None and written.type != kind:
-            why = f"the attribute {name} is of type {written.type.name}; the parser reads {kind.name}"
-            yield unsupported("attribute_type", why, "OPS C22")
+    yield from _attributes(place.node, foreign)
     operands = [
         None if value is None else Operand(dtype=place.dtype(i), shape=place.shape(i))
         for i, value in enumerate(place.node.inputs)
@@ -238,3 +236,23 @@ def _foreign_limits(place: Place, foreign: ForeignOperator) -> Iterator[Finding]
             yield say("operator_limit", str(clause), "DOC C22")
     except PreconditionError as error:
         yield unsupported("operator_limit", str(error), "OPS C22")
+
+
+def _attributes(node: ir.Node, foreign: ForeignOperator) -> Iterator[Finding]:
+    """Yield what the parser passes over without a word: other types, and names that it does not know."""
+    values = attributes_of(node)
+    for name, written in node.attributes.items():
+        kind = foreign.attributes.get(name)
+        near = None if kind else difflib.get_close_matches(name, foreign.attributes, n=1, cutoff=0.8)
+        if near and near[0] not in node.attributes:
+            why = f"the parser reads no attribute {name}, but {near[0]}, which it takes as left out"
+            yield restricted("attribute_name", why, "OPS C22")
+        if kind is None or written.type == kind:
+            continue
+        why = f"the attribute {name} is of type {written.type.name}; the parser reads {kind.name}"
+        if name in values and as_type(values[name], kind) is not None:
+            yield restricted(
+                "attribute_type", f"{why}, as compile writes it into the copy for ATC", "OPS C22"
+            )
+        else:
+            yield unsupported("attribute_type", why, "OPS C22")

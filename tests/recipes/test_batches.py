@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from graphopt.core.artefacts import Artefact
-from graphopt.core.errors import VerificationError
+from graphopt.core.errors import GraphoptError, VerificationError
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.recipes import batches
@@ -130,3 +130,14 @@ def test_a_plan_proves_nothing(source: Callable[..., Path], tmp_path: Path, proo
     report = BatchCopies(source(), verify=Verify.OFF).write(tmp_path / "bs8.onnx", 8)
     assert report.verification.status is Status.OFF
     assert proofs == [("bs8.onnx", Verify.OFF)]
+
+
+def test_inputs_that_do_not_share_a_batch_are_left_as_they_are(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]> g (float[1,3,4] x, float[5,4] regions)
+        => (float[1,5,4] y) { m = ReduceMean <axes = [1]> (x)  y = Mul (m, regions) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "source.onnx")
+    copies = BatchCopies(tmp_path / "source.onnx")
+    copies.write(tmp_path / "bs1.onnx", 1)
+    assert [spec.shape for spec in input_specs(load_model(tmp_path / "bs1.onnx"))] == [(1, 3, 4), (5, 4)]
+    with pytest.raises(GraphoptError, match="do not agree on a batch"):
+        copies.write(tmp_path / "bs2.onnx", 2)

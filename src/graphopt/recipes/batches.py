@@ -93,7 +93,7 @@ class BatchCopies:
 
     def _rewrite(self, output: Path, size: int, verify: Verify, *, force: bool) -> RewriteReport:
         steps = [
-            PassStep("set_batch", {"size": size}),
+            *(() if self._has(size) else (PassStep("set_batch", {"size": size}),)),
             PassStep("static_shapes"),  # sizes that followed an open batch are constants now
             PassStep("fold_constants"),
         ]
@@ -106,6 +106,11 @@ class BatchCopies:
             verify=verify,
             force=force,
         )
+
+    def _has(self, size: int) -> bool:
+        """Whether the model has this batch, and no open one; then inputs such as regions need not agree."""
+        sizes = [spec.shape[0] for spec in input_specs(load_model(self.source)) if spec.shape]
+        return bool(sizes) and sizes[0] == size and all(isinstance(item, int) for item in sizes)
 
     def _make_probe(self) -> _Probe:
         with tempfile.TemporaryDirectory(prefix="graphopt-batch-") as scratch:

@@ -117,7 +117,15 @@ def foreign(**more: object) -> ForeignOperator:
         (foreign(attributes={"size": ir.AttributeType.INT}), {"unknown plugin"}),
         (
             foreign(attributes={"size": ir.AttributeType.INTS}),
+            {"unknown plugin", "restricted attribute_type"},
+        ),
+        (
+            foreign(attributes={"size": ir.AttributeType.STRING}),
             {"unknown plugin", "unsupported attribute_type"},
+        ),
+        (
+            foreign(attributes={"sizes": ir.AttributeType.INT}),
+            {"unknown plugin", "restricted attribute_name"},
         ),
         (foreign(check=lambda call: ["size is 3"]), {"unknown plugin", "unsupported operator_limit"}),
         (foreign(check=lambda call: [Caution("slow")]), {"unknown plugin", "restricted operator_limit"}),
