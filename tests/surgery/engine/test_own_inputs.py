@@ -105,6 +105,28 @@ def test_nan_is_no_match(write_text: Write, tmp_path: Path) -> None:
     assert verdict.status is Status.FAILED
 
 
+@pytest.mark.parametrize("above", ["1000", "0"])
+def test_a_call_on_no_regions_at_all_is_no_error(write_text: Write, tmp_path: Path, above: str) -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 11, "npu" : 1]>
+        pooling (float[1,2,5,7] x) => (float[1,2,5,7] y) <float least = {{{{{above}}}}}> {{{{
+        above = Greater (x, least) found = NonZero (above) first = Constant <value = int64 {{{{0}}}}> ()
+        image = Gather (found, first) places = Transpose (found) boxes = Cast <to = 1> (places)
+        {{call}}
+        all = ReduceSum <keepdims = 0> (pooled) nothing = Sub (all, all) y = Add (x, nothing) }}}}"""
+    source = (
+        """pooled = RoiAlign <output_height = 2, output_width = 3, sampling_ratio = 1> (x, boxes, image)"""
+    )
+    result = """tall = Unsqueeze <axes = [1]> (image) number = Cast <to = 1> (tall)
+        rois = Concat <axis = 1> (number, boxes)
+        pooled = npu.RoiExtractor <spatial_scale = [1.0], pooled_height = 2, pooled_width = 3,
+            sample_num = 1, aligned = {aligned}> (x, rois)"""
+    right, wrong = (text.format(call=result.format(aligned=aligned)) for aligned in (0, 1))
+    (verdict,) = _judge(write_text, tmp_path, text.format(call=source), right)
+    assert verdict.status is Status.PROVEN
+    (verdict,) = _judge(write_text, tmp_path, text.format(call=source), wrong)
+    assert verdict.status is (Status.PROVEN if above == "1000" else Status.FAILED)
+
+
 def test_the_same_call_needs_no_second_look(write_text: Write) -> None:
     source = load_model(write_text(_text(_RESULT), "source.onnx"))
     model, probes = add_probes(source, [_candidate(load_model(write_text(_text(_RESULT), "same.onnx")))])
