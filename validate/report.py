@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from graphopt.core.comparison import TensorComparison, Tolerance
+from graphopt.core.comparison import CANDIDATE_LACKS, REFERENCE_LACKS, TensorComparison, Tolerance
 from graphopt.core.detections import DetectionComparison
 
 
@@ -109,6 +109,14 @@ class ComparisonReport:
         """What was compared as sets, per candidate."""
         outputs = (output for item in self.candidates for output in item.outputs)
         return tuple(output.detections for output in outputs if output.detections is not None)
+
+    @property
+    def are_named_apart(self) -> bool:
+        """Whether two stages each have outputs that the other lacks: of a detector, perhaps the same ones."""
+        return any(
+            {CANDIDATE_LACKS, REFERENCE_LACKS} <= {output.tensor.detail for output in item.outputs}
+            for item in self.candidates
+        )
 
     def rows(self) -> tuple[tuple[str, ...], ...]:
         """Return one row per candidate and output, in the order of ``COLUMNS``."""

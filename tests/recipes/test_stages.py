@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from graphopt.core.errors import (
@@ -30,6 +31,18 @@ def test_a_file_without_sidecar_has_the_recipe_it_is_given(small: Any, tmp_path:
     assert (stage.kind, stage.path, stage.recipe, stage.artefact) == ("model", model, None, None)
     assert parse_stage(str(model), recipe_name="small").recipe is small.RECIPE
     assert logits(str(model)).shape == (1, 35)
+
+
+@pytest.mark.parametrize(("name", "is_known"), [("small", True), ("nobody", False)])
+def test_a_file_without_sidecar_may_name_its_recipe_itself(
+    small: Any, tmp_path: Path, name: str, is_known: bool
+) -> None:
+    path = small.write_onnx(tmp_path / "a.onnx")
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"graphopt.recipe": name})
+    onnx.save(model, path)
+    assert parse_stage(str(path)).recipe is (small.RECIPE if is_known else None)
+    assert parse_stage(str(path), recipe_name="small").recipe is small.RECIPE
 
 
 def test_the_stages_of_a_run(small: Any, finished: Path) -> None:

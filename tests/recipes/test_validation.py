@@ -48,9 +48,18 @@ def test_outputs_of_any_name_are_detections_by_their_order(tmp_path: Path) -> No
     report = validate_stages([str(raw), str(fixed)], roles=roles)
     assert report.passed
     assert report.detections[0].paired == 4
-    assert not validate_stages([str(raw), str(fixed)]).passed
+    untold = validate_stages([str(raw), str(fixed)])
+    assert (untold.passed, untold.are_named_apart, report.are_named_apart) == (False, True, False)
     wrong = _write(tmp_path / "wrong.onnx", order="1, 0")
     assert not validate_stages([str(raw), str(wrong)], roles=roles).passed
+
+
+def test_outputs_called_as_their_roles_may_be_in_another_order(tmp_path: Path) -> None:
+    raw, fixed = _write(tmp_path / "raw.onnx"), _write(tmp_path / "fixed.onnx", fixed=True)
+    model = onnx.load(fixed)
+    model.graph.output.reverse()
+    onnx.save(model, fixed)
+    assert validate_stages([str(raw), str(fixed)], roles=parse_roles("detection:dets,labels")).passed
 
 
 def test_one_stage_whose_detections_are_known_is_enough(tmp_path: Path) -> None:

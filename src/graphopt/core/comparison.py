@@ -51,6 +51,10 @@ _OVER = 1e9
 _LARGEST = float(np.finfo(np.float64).max)
 
 
+CANDIDATE_LACKS = "the candidate lacks this output"
+REFERENCE_LACKS = "the reference lacks this output"
+
+
 class Outcome(enum.Enum):
     """What a comparison of one tensor found."""
 
@@ -140,11 +144,9 @@ def compare_outputs(
     results: list[TensorComparison] = []
     for name in [*reference, *(name for name in candidate if name not in reference)]:
         if name not in candidate:
-            detail = "the candidate lacks this output"
-            results.append(TensorComparison(name=name, outcome=Outcome.MISSING, detail=detail))
+            results.append(TensorComparison(name=name, outcome=Outcome.MISSING, detail=CANDIDATE_LACKS))
         elif name not in reference:
-            detail = "the reference lacks this output"
-            results.append(TensorComparison(name=name, outcome=Outcome.MISSING, detail=detail))
+            results.append(TensorComparison(name=name, outcome=Outcome.MISSING, detail=REFERENCE_LACKS))
         else:
             results.append(compare_tensor(name, reference[name], candidate[name], tolerance))
     return tuple(results)

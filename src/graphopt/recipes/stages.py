@@ -12,7 +12,14 @@ from pathlib import Path
 
 from graphopt.core.artefacts import Artefact
 from graphopt.core.discovery import did_you_mean
-from graphopt.core.errors import CheckpointError, InvalidModelError, PreconditionError, UsageError
+from graphopt.core.errors import (
+    CheckpointError,
+    GraphoptError,
+    InvalidModelError,
+    PreconditionError,
+    UsageError,
+)
+from graphopt.core.lineage import recipe_of
 from graphopt.core.onnx_files import load_model
 from graphopt.core.session import Session
 from graphopt.recipes.catalogue import find_recipe
@@ -137,7 +144,18 @@ def _file_stage(label: str, path: Path, kind: str, given: Recipe | None) -> Stag
     recipe = given
     if recipe is None and artefact is not None and artefact.recipe:
         recipe = find_recipe(artefact.recipe)
+    if recipe is None and artefact is None and path.suffix == ".onnx":
+        recipe = _recipe_inside(path)
     return Stage(label=label, kind=kind, path=path, recipe=recipe, artefact=artefact)
+
+
+def _recipe_inside(path: Path) -> Recipe | None:
+    """Return the recipe that the model itself names, as the copy for ATC does; None when nobody knows it."""
+    try:
+        name = recipe_of(load_model(path))
+        return find_recipe(name) if name else None
+    except GraphoptError:
+        return None  # opening the model says what is wrong with it
 
 
 def _run_stage(label: str, run: Path, stage: str, given: Recipe | None) -> Stage:

@@ -99,6 +99,8 @@ def _as_detections(outputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
 def _known_outputs(stage: Stage, session: Session, roles: Roles | None) -> tuple[TensorSpec, ...]:
     """Return the outputs of a stage with their roles, as far as they are known."""
     names = [spec.name for spec in session.outputs]
+    if roles is not None and not roles.tensors and set(roles.names) <= set(names):
+        return with_roles(session.outputs, {name: name for name in roles.names})  # whatever their order
     if roles is not None and (not roles.tensors or set(roles.tensors) <= set(names)):
         return with_roles(session.outputs, roles.by_tensor(names))
     known = outputs_of(stage.artefact, stage.recipe)

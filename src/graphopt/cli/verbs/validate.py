@@ -74,5 +74,7 @@ def command(
     for found in report.detections[:1]:
         bounds = found.tolerance
         print_line(f"of detections: box {bounds.box:g} px, score {bounds.score:g} ({bounds.why})")
+    if report.are_named_apart:
+        print_line("next: outputs are paired by name; tell those of a detector: --as detection:dets,labels")
     print_line(f"verdict: {'equal within tolerance' if report.passed else 'DIFFERENT'}")
     return 0 if report.passed else 1
