@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from graphopt.core.errors import DatasetError
 from graphopt.core.tensors import Array
 from graphopt.runtime.predictions import Predictions
 
@@ -79,6 +80,7 @@ class Reading:
         truth: what the labels say; None where there are none.
         measure: what ``value`` is, in one word.
         colour: RGB of the label in pictures; None where it has none.
+        box: x, y of the upper left corner, width, height in pixels of the image; None for the whole image.
     """
 
     label: str
@@ -87,6 +89,7 @@ class Reading:
     truth: bool | None = None
     measure: str = "probability"
     colour: tuple[int, int, int] | None = None
+    box: tuple[float, float, float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; the value is named by what it is."""
@@ -95,6 +98,7 @@ class Reading:
             self.measure: self.value,
             "positive": self.positive,
             "truth": self.truth,
+            **({"box": list(self.box)} if self.box is not None else {}),
         }
 
 
@@ -109,6 +113,22 @@ class Panel:
 
     caption: str
     picture: "Image.Image"
+
+
+def check_names(dataset: Dataset, predictions: Predictions) -> None:
+    """Refuse predictions that are not exactly those of a data set.
+
+    Raises:
+        DatasetError: names differ.
+    """
+    names = [sample.name for sample in dataset]
+    missing = sorted(set(names) - set(predictions.names))
+    extra = sorted(set(predictions.names) - set(names))
+    if missing or extra:
+        raise DatasetError(
+            f"predictions and data set differ: {len(missing)} images without prediction {missing[:5]}, "
+            f"{len(extra)} predictions without image {extra[:5]}"
+        )
 
 
 class Task(Protocol):
@@ -129,11 +149,25 @@ class Task(Protocol):
         """Share of decisions that may differ where two models agree up to float noise."""
         ...
 
-    def open_data(self, root: Path, *, limit: int | None = None, labels_only: bool = False) -> Dataset:
-        """Open a data set folder; with ``labels_only`` the images need not be here.
+    def open_data(
+        self,
+        root: Path,
+        *,
+        limit: int | None = None,
+        labels_only: bool = False,
+        annotations: Path | None = None,
+    ) -> Dataset:
+        """Open a data set folder.
+
+        Args:
+            root: the folder.
+            limit: keep only the first samples.
+            labels_only: the images need not be here.
+            annotations: the file of the labels, for formats in which it may lie elsewhere.
 
         Raises:
             DatasetError: it is not in the task's format.
+            UsageError: the format has no such file.
         """
         ...
 
@@ -142,6 +176,34 @@ class Task(Protocol):
 
         Raises:
             DatasetError: names differ.
+        """
+        ...
+
+    def agreement(self, dataset: Dataset, reference: Predictions, candidate: Predictions) -> Score:
+        """Score predictions with those of a reference model in place of labels.
+
+        Args:
+            dataset: the images; need not have labels.
+            reference: what stands for the truth.
+            candidate: what is scored.
+
+        Raises:
+            DatasetError: names differ, or the reference finds nothing.
+        """
+        ...
+
+    def read_original(self, dataset: Dataset, path: Path) -> Predictions | None:
+        """Read results that the original recipe's scripts made of a device's outputs.
+
+        Args:
+            dataset: the images, at least with their sizes.
+            path: file or folder.
+
+        Returns:
+            Predictions that ``score`` takes; None when these are no such results.
+
+        Raises:
+            DatasetError: they are, but damaged, or of other images.
         """
         ...
 

@@ -31,13 +31,13 @@ def draw_scene(
     Returns:
         RGB image, and its mask: uint8 [height, width] with VOC's indices, 255 along borders.
     """
-    photo, horizon = _background(rng, width, height)
+    photo, horizon = background(rng, width, height)
     mask = np.zeros((height, width), np.uint8)
     for place, name in enumerate(classes):
         layer, left, top = _object(name, rng, width, height, horizon, slot=place, slots=len(classes))
         photo.paste(layer, (left, top), layer)
         _stamp(mask, np.asarray(layer)[..., 3] >= _SEEN, left, top, VOC_CLASSES.index(name))
-    return _photographed(photo, rng), _with_border(mask)
+    return photographed(photo, rng), _with_border(mask)
 
 
 def _object(
@@ -67,7 +67,7 @@ def _stamp(mask: NDArray[np.uint8], seen: NDArray[np.bool_], left: int, top: int
     part[seen[: part.shape[0], : part.shape[1]]] = index
 
 
-def _background(rng: np.random.Generator, width: int, height: int) -> tuple[Image.Image, int]:
+def background(rng: np.random.Generator, width: int, height: int) -> tuple[Image.Image, int]:
     """Sky over ground in muted colours, with clouds, bushes and stones; also the row of the horizon."""
     horizon = int(height * rng.uniform(0.3, 0.6))
     rows = np.arange(height)[:, None, None] / height
@@ -116,7 +116,7 @@ def _grain(rng: np.random.Generator, width: int, height: int) -> NDArray[np.floa
     return np.asarray(grown)[..., None]
 
 
-def _photographed(photo: Image.Image, rng: np.random.Generator) -> Image.Image:
+def photographed(photo: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Add light from one side, blur and noise."""
     width, height = photo.size
     angle = rng.uniform(0, 2 * np.pi)

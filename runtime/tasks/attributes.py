@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from graphopt.core.errors import DatasetError
+from graphopt.core.errors import DatasetError, UsageError
 from graphopt.core.tensors import Array
 from graphopt.runtime.datasets.peta import PetaDataset, PetaLabels, PetaSample
 from graphopt.runtime.decode.attributes import attribute_probabilities, attributes_from_logits
 from graphopt.runtime.evaluate import evaluate_attributes, write_fusion_result
 from graphopt.runtime.pictures import photograph
 from graphopt.runtime.predictions import Predictions
-from graphopt.runtime.task import Dataset, Panel, Reading, Sample, Score
+from graphopt.runtime.task import Dataset, Panel, Reading, Sample, Score, check_names
 
 _FIGURES = (
     "instance_accuracy",
@@ -51,8 +51,17 @@ class AttributeTask:
         """None: attributes are few, and equal models agree on all."""
         return 0.0
 
-    def open_data(self, root: Path, *, limit: int | None = None, labels_only: bool = False) -> PetaDataset:
+    def open_data(
+        self,
+        root: Path,
+        *,
+        limit: int | None = None,
+        labels_only: bool = False,
+        annotations: Path | None = None,
+    ) -> PetaDataset:
         """Open a PETA-format folder; see ``PetaDataset``."""
+        if annotations is not None:
+            raise UsageError("PETA's labels are in label.json of the data set folder; leave the file out")
         return PetaDataset(root, limit=limit, labels_only=labels_only)
 
     def score(self, dataset: Dataset, predictions: Predictions) -> Score:
@@ -62,15 +71,21 @@ class AttributeTask:
             DatasetError: the predictions are not exactly those of the data set, or not finite.
         """
         truth = _peta(dataset)
-        names = [sample.name for sample in truth]
-        missing = sorted(set(names) - set(predictions.names))
-        extra = sorted(set(predictions.names) - set(names))
-        if missing or extra:
-            raise DatasetError(
-                f"predictions and data set differ: {len(missing)} images without prediction "
-                f"{missing[:5]}, {len(extra)} predictions without image {extra[:5]}"
-            )
-        labels = PetaLabels(names=tuple(names), values=truth.labels)
+        check_names(truth, predictions)
+        names = tuple(sample.name for sample in truth)
+        return self._score(predictions, PetaLabels(names=names, values=truth.labels))
+
+    def agreement(self, dataset: Dataset, reference: Predictions, candidate: Predictions) -> Score:
+        """Score logits with the reference's decisions in place of labels."""
+        for predictions in (reference, candidate):
+            check_names(dataset, predictions)
+        decided = attributes_from_logits(reference.outputs[self.output])
+        return self._score(candidate, PetaLabels(names=reference.names, values=decided))
+
+    def read_original(self, dataset: Dataset, path: Path) -> None:
+        """Return None: the original's scripts keep no decisions of single images."""
+
+    def _score(self, predictions: Predictions, labels: PetaLabels) -> Score:
         metrics = evaluate_attributes(predictions, labels, output=self.output, attributes=self.attributes)
         content = metrics.to_json()
         rows = [

@@ -1,7 +1,7 @@
 """Semantic segmentation: a class for each pixel, from logits at a fraction of the input's size."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from graphopt.runtime.metrics.mean_iou import (
 )
 from graphopt.runtime.pictures import overlay, photograph
 from graphopt.runtime.predictions import Predictions
-from graphopt.runtime.task import Dataset, Panel, Reading, Sample, Score
+from graphopt.runtime.task import Dataset, Panel, Reading, Sample, Score, check_names
 
 _FIGURES = ("mean_iou", "mean_accuracy", "frequency_weighted_iou", "pixel_accuracy")
 _WORKERS = max(1, min(4, os.cpu_count() or 1))
@@ -67,13 +67,20 @@ class SegmentationTask:
         return 1e-4
 
     def open_data(
-        self, root: Path, *, limit: int | None = None, labels_only: bool = False
+        self,
+        root: Path,
+        *,
+        limit: int | None = None,
+        labels_only: bool = False,
+        annotations: Path | None = None,
     ) -> VocSegmentation:
         """Open a VOC-format folder, its ``val`` list; see ``VocSegmentation``.
 
         When a model is to run, every mask is read once before (1 to 2 s for VOC's 1,449): a broken
         one must not be found after an hour of inference.
         """
+        if annotations is not None:
+            raise UsageError("VOC has a mask for each image and no file of annotations; leave it out")
         dataset = VocSegmentation(root, limit=limit, labels_only=labels_only)
         if not labels_only:
             with ThreadPoolExecutor(_WORKERS) as pool:
@@ -87,7 +94,25 @@ class SegmentationTask:
         Raises:
             DatasetError: the predictions are not exactly those of the data set, or not finite.
         """
-        metrics, errors = self._metrics(_voc(dataset), predictions)
+        return self._score(dataset, predictions, self._labels(dataset))
+
+    def agreement(self, dataset: Dataset, reference: Predictions, candidate: Predictions) -> Score:
+        """Score logits with the reference's classes in place of labels; padding does not count."""
+        check_names(dataset, reference)
+        samples = {sample.name: sample for sample in dataset}
+        rows = dict(zip(reference.names, self._logits(reference), strict=True))
+
+        def truth(name: str) -> Mask:
+            width, height = photograph(samples[name].path).size
+            inner = self._place(width, height).inner
+            mask = np.full(self.size, self.ignore, np.uint8)
+            mask[inner] = self._mask(self._finite(name, rows[name]))[inner]
+            return mask
+
+        return self._score(dataset, candidate, truth)
+
+    def _score(self, dataset: Dataset, predictions: Predictions, truth: Callable[[str], Mask]) -> Score:
+        metrics, errors = self._metrics(dataset, predictions, truth)
         content = metrics.to_json()
         rows = [
             {"name": row["name"], "pixels": row["pixels"], "accuracy": row["accuracy"], "IoU": row["iou"]}
@@ -147,21 +172,34 @@ class SegmentationTask:
 
     def write_original(self, dataset: Dataset, predictions: Predictions, path: Path) -> None:
         """Write the line that the original recipe's guide shows: ``miou: 0.786359``."""
-        metrics, _ = self._metrics(_voc(dataset), predictions)
+        metrics, _ = self._metrics(dataset, predictions, self._labels(dataset))
         write_text(path, f"miou: {metrics.mean_iou:.6f}\n")
 
+    def read_original(self, dataset: Dataset, path: Path) -> None:
+        """Return None: the original's script leaves a figure only, no masks."""
+
+    def _labels(self, dataset: Dataset) -> Callable[[str], Mask]:
+        """Return what gives the labels of an image in the network's frame."""
+        samples = {sample.name: sample for sample in _voc(dataset)}
+
+        def truth(name: str) -> Mask:
+            mask = samples[name].mask()
+            return mask_on_canvas(mask, self._place(mask.shape[1], mask.shape[0]), fill=self.ignore)
+
+        return truth
+
     def _metrics(
-        self, dataset: VocSegmentation, predictions: Predictions
+        self, dataset: Dataset, predictions: Predictions, truth: Callable[[str], Mask]
     ) -> tuple[SegmentationMetrics, dict[str, float]]:
         """Return the figures, and the share of wrong pixels of each image."""
-        _check_names(dataset, predictions)
-        samples = {sample.name: sample for sample in dataset}
+        check_names(dataset, predictions)
         total = ConfusionAccumulator(self.classes, ignore=self.ignore)
         errors: dict[str, float] = {}
 
         def count(item: tuple[str, Array]) -> tuple[str, Confusion]:
             name, logits = item
-            return name, self._confusion(samples[name], logits)
+            mask = self._mask(self._finite(name, logits))
+            return name, confusion_matrix(mask, truth(name), classes=len(self.classes), ignore=self.ignore)
 
         with ThreadPoolExecutor(_WORKERS) as pool:
             for block in self._named_rows(predictions):
@@ -171,6 +209,10 @@ class SegmentationTask:
         return total.compute(), errors
 
     def _named_rows(self, predictions: Predictions) -> Iterator[list[tuple[str, Array]]]:
+        for part, (rows,) in blocks([self._logits(predictions)]):
+            yield list(zip(predictions.names[part], rows, strict=True))
+
+    def _logits(self, predictions: Predictions) -> Array:
         if self.output not in predictions.outputs:
             names = ", ".join(predictions.outputs)
             raise UsageError(f"the predictions have no output {self.output}, they have: {names}")
@@ -180,17 +222,14 @@ class SegmentationTask:
                 f"predictions have shape {list(logits.shape)}, expected [{len(predictions)}, "
                 f"{len(self.classes)}, height, width]; is this the right model?"
             )
-        for part, (rows,) in blocks([logits]):
-            yield list(zip(predictions.names[part], rows, strict=True))
+        return logits
 
-    def _confusion(self, sample: VocSample, logits: Array) -> Confusion:
+    def _finite(self, name: str, logits: Array) -> Array:
         if not np.isfinite(logits).all():
             raise DatasetError(
-                f"the logits of {sample.name} hold NaN or infinities; compare the stages with validate first"
+                f"the logits of {name} hold NaN or infinities; compare the stages with validate first"
             )
-        mask = sample.mask()
-        truth = mask_on_canvas(mask, self._place(mask.shape[1], mask.shape[0]), fill=self.ignore)
-        return confusion_matrix(self._mask(logits), truth, classes=len(self.classes), ignore=self.ignore)
+        return logits
 
     def _mask(self, logits: Array) -> Mask:
         return mask_from_logits(logits, height=self.size[0], width=self.size[1])
@@ -207,13 +246,3 @@ def _voc(dataset: Dataset) -> VocSegmentation:
     if not isinstance(dataset, VocSegmentation):
         raise DatasetError("segmentation is scored on a VOC-format data set")
     return dataset
-
-
-def _check_names(dataset: VocSegmentation, predictions: Predictions) -> None:
-    missing = sorted(set(dataset.names) - set(predictions.names))
-    extra = sorted(set(predictions.names) - set(dataset.names))
-    if missing or extra:
-        raise DatasetError(
-            f"predictions and data set differ: {len(missing)} images without prediction {missing[:5]}, "
-            f"{len(extra)} predictions without image {extra[:5]}"
-        )

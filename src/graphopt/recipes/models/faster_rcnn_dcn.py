@@ -12,12 +12,21 @@ from graphopt.core.preprocessing import (
 from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.detector_passes import CLEAN
 from graphopt.recipes.recipe import Published, Recipe
+from graphopt.runtime.tasks.detection import DetectionTask
 from graphopt.surgery import PassStep
 
 _GUIDE = "Faster R-CNN DCN guide, Ascend/ModelZoo-PyTorch (ACL_PyTorch)"
 _SIDE = 1216
 _DETECTIONS = 100
 """What the test configuration keeps (max_per_img)."""
+_STEPS = (
+    DecodeCv2(colour="BGR"),
+    ResizeToFitCv2(width=_SIDE, height=_SIDE, rounding="half_up"),
+    SwapChannels(),
+    NormalizeMmcv(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
+    PadCentredTo(width=_SIDE, height=_SIDE, value=(0.0, 0.0, 0.0)),
+    ToNchw(),
+)
 
 
 RECIPE = Recipe(
@@ -42,14 +51,7 @@ RECIPE = Recipe(
         ),
         TensorSpec(name="labels", shape=(_DETECTIONS,), dtype="int64", unit="class", role="labels"),
     ),
-    preprocessing=(
-        DecodeCv2(colour="BGR"),
-        ResizeToFitCv2(width=_SIDE, height=_SIDE, rounding="half_up"),
-        SwapChannels(),
-        NormalizeMmcv(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
-        PadCentredTo(width=_SIDE, height=_SIDE, value=(0.0, 0.0, 0.0)),
-        ToNchw(),
-    ),
+    preprocessing=_STEPS,
     passes=(
         PassStep("fold_constants"),
         # The network has 4, 6 and 3 bottlenecks with one each.
@@ -63,6 +65,7 @@ RECIPE = Recipe(
     tolerance=Tolerance(
         atol=1e-4, rtol=1e-4, peak=1e-5, why="scores are 0 to 1; boxes are float32 behind 80 layers"
     ),
+    task=DetectionTask(steps=_STEPS),
     atc={"input_format": "NCHW", "log": "debug"},
     published=(
         Published(what="box mAP, PyTorch", value=0.413, source=_GUIDE),

@@ -5,12 +5,21 @@ from graphopt.core.preprocessing import DecodeCv2, NormalizeMmcv, PadCentredTo, 
 from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.detector_passes import CLEAN
 from graphopt.recipes.recipe import Published, Recipe
+from graphopt.runtime.tasks.detection import DetectionTask
 from graphopt.surgery import PassStep
 
 _GUIDE = "FCOS guide, Ascend/ModelZoo-PyTorch (ACL_PyTorch)"
 _HEIGHT, _WIDTH = 800, 1333
 _DETECTIONS = 100
 """What the test configuration keeps (max_per_img)."""
+# The guide's table says RGB; its script keeps OpenCV's BGR, which the checkpoint wants.
+_STEPS = (
+    DecodeCv2(colour="BGR"),
+    ResizeToFitCv2(width=_WIDTH, height=_HEIGHT, rounding="floor"),
+    NormalizeMmcv(mean=(102.9801, 115.9465, 122.7717), std=(1.0, 1.0, 1.0)),
+    PadCentredTo(width=_WIDTH, height=_HEIGHT, value=(0.0, 0.0, 0.0)),
+    ToNchw(),
+)
 
 
 RECIPE = Recipe(
@@ -35,14 +44,7 @@ RECIPE = Recipe(
             role="dets",
         ),
     ),
-    # The guide's table says RGB; its script keeps OpenCV's BGR, which the checkpoint wants.
-    preprocessing=(
-        DecodeCv2(colour="BGR"),
-        ResizeToFitCv2(width=_WIDTH, height=_HEIGHT, rounding="floor"),
-        NormalizeMmcv(mean=(102.9801, 115.9465, 122.7717), std=(1.0, 1.0, 1.0)),
-        PadCentredTo(width=_WIDTH, height=_HEIGHT, value=(0.0, 0.0, 0.0)),
-        ToNchw(),
-    ),
+    preprocessing=_STEPS,
     passes=(
         PassStep("fold_constants"),
         PassStep("replace_nms", expect=1),
@@ -52,6 +54,7 @@ RECIPE = Recipe(
     tolerance=Tolerance(
         atol=1e-4, rtol=1e-4, peak=1e-5, why="scores are 0 to 1; boxes are float32 behind 60 layers"
     ),
+    task=DetectionTask(steps=_STEPS),
     batch_sizes=(1, 4, 8, 16, 32, 64),
     atc={"input_format": "NCHW", "log": "error", "out_nodes": "labels;dets"},
     published=(
