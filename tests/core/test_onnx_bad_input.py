@@ -82,6 +82,7 @@ def _permission_denied(path: Path, flags: int) -> int:
         (b"just some text\n" * 20, "text file, starting with 'just some text"),
         (b"<!DOCTYPE html>\n<html></html>", "text file"),
         (b'{"graph": {"node": []}}', "text file"),
+        (b"IMOD" + bytes(300), "it is an om, compiled already"),
         (b"PK\x03\x04" + bytes(300), "zip archive (a PyTorch checkpoint?)"),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "pickle (an old PyTorch checkpoint?)"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),

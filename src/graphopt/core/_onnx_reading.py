@@ -27,6 +27,7 @@ _KNOWN_HEADS = (
     (b"PK\x03\x04", "it is a zip archive (a PyTorch checkpoint?): export it to ONNX first"),
     (b"\x80\x02", "it is a pickle (an old PyTorch checkpoint?): export it to ONNX first"),
     (b"\x89HDF", "it is an HDF5 file: convert it to ONNX first"),
+    (b"IMOD", "it is an om, compiled already: give the ONNX file that it was made from"),  # graphengine
     (b"version https://git-lfs", "it is a Git LFS pointer: run git lfs pull"),
 )
 
