@@ -139,7 +139,8 @@ def judge_mutants(row: Row, source: Path, output: Path, folder: Path, feed: Mapp
     verdicts = verifier.judge([mutants.candidate(model, names, CUTS) for model in models.values()])
     for name, verdict in zip(models, verdicts, strict=True):
         if verdict.status.value == "failed":
-            row.caught[name] = verdict.detections[0].summary if verdict.detections else verdict.reason
+            differs = verdict.detections and not verdict.detections[0].passed
+            row.caught[name] = verdict.detections[0].summary if differs else verdict.reason.partition(";")[0]
         else:
             row.missed.append(name)
 
