@@ -92,7 +92,8 @@ def speed(repeat: int) -> list[str]:
         body, times = run_body(model, dict(case.feeds)), [[0.0] * 0, [0.0] * 0]
         error = error_of(Call(node, inputs, ""), body(), answer(node, inputs))
         for _ in range(repeat):
-            for found, run in zip(times, (body, lambda: answer(node, inputs)), strict=True):  # noqa: B023
+            runs: tuple[Callable[[], object], ...] = (body, lambda: answer(node, inputs))  # noqa: B023
+            for found, run in zip(times, runs, strict=True):
                 started = time.perf_counter()
                 run()
                 found.append(time.perf_counter() - started)
