@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from graphopt.core.deformable import FIRST_OPSET
-from graphopt.core.deformable_spellings import exporters_body, onnx_geometry
+from graphopt.core.bodies.deformable import FIRST_OPSET
+from graphopt.core.bodies.deformable_spellings import exporters_body, onnx_geometry
 from graphopt.core.foreign_operator import Call
 from graphopt.core.operator_bodies import call_of
 from graphopt.core.operators import at_home

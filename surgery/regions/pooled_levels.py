@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from graphopt.core.roi_pooling import HALF_PIXEL_SINCE
+from graphopt.core.bodies.roi_pooling import HALF_PIXEL_SINCE
 from graphopt.surgery.graph_queries import input_of, is_op, nodes_of, opset_of
 from graphopt.surgery.regions.level_choice import LevelChoice, level_choice
 from graphopt.surgery.regions.level_merging import Merge, Part, chosen_level, merges, rows_of_level

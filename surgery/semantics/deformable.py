@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from graphopt.core.deformable import Geometry
-from graphopt.core.deformable_spellings import (
+from graphopt.core.bodies.deformable import Geometry
+from graphopt.core.bodies.deformable_spellings import (
     ascend_geometry,
     mmcv_geometry,
     onnx_geometry,

@@ -5,8 +5,8 @@ from typing import Any
 import onnx_ir as ir
 import pytest
 
-from graphopt.core.deformable import Geometry
-from graphopt.core.deformable_spellings import (
+from graphopt.core.bodies.deformable import Geometry
+from graphopt.core.bodies.deformable_spellings import (
     ascend_geometry,
     mmcv_geometry,
     onnx_geometry,

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 import onnx
 import onnx_ir as ir
 
-from graphopt.core.deformable import Geometry
-from graphopt.core.deformable_spellings import ascend_body, ascend_geometry, plain_convolution
+from graphopt.core.bodies.deformable import Geometry
+from graphopt.core.bodies.deformable_spellings import ascend_body, ascend_geometry, plain_convolution
 from graphopt.core.errors import PreconditionError
 from graphopt.core.foreign_operator import Call, Caution, ForeignOperator, attributes_of
 from graphopt.core.versioned_ops import VersionedOps

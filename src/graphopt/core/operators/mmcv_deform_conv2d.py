@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import onnx
 import onnx_ir as ir
 
-from graphopt.core.deformable_spellings import exporters_body, mmcv_geometry, plain_convolution
+from graphopt.core.bodies.deformable_spellings import exporters_body, mmcv_geometry, plain_convolution
 from graphopt.core.errors import PreconditionError
 from graphopt.core.foreign_operator import Call, ForeignOperator, attributes_of
 from graphopt.core.versioned_ops import VersionedOps

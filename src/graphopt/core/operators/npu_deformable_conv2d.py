@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from graphopt.core.deformable_spellings import ascend_body, plain_convolution, torch_npu_geometry
+from graphopt.core.bodies.deformable_spellings import ascend_body, plain_convolution, torch_npu_geometry
 from graphopt.core.errors import PreconditionError
 from graphopt.core.foreign_operator import Call, ForeignOperator, attributes_of
 from graphopt.core.versioned_ops import VersionedOps

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 import onnx
 import onnx_ir as ir
 
+from graphopt.core.bodies.roi_pooling import Pooling, pool_pyramid
 from graphopt.core.errors import PreconditionError
 from graphopt.core.foreign_operator import Call, ForeignOperator
-from graphopt.core.roi_pooling import Pooling, pool_pyramid
 from graphopt.core.versioned_ops import VersionedOps
 
 SCALES = (0.25, 0.125, 0.0625, 0.03125)

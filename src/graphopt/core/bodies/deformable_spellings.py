@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 import onnx_ir as ir
 
-from graphopt.core.deformable import DeformableBody, Geometry, Pair
+from graphopt.core.bodies.deformable import DeformableBody, Geometry, Pair
 from graphopt.core.errors import PreconditionError
 from graphopt.core.foreign_operator import AttributeValue, Call
 from graphopt.core.versioned_ops import VersionedOps
