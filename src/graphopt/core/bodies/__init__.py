@@ -1,1 +1,1 @@
-"""What operators that are not ONNX's own compute, written in standard operators; shared by their files and by passes."""
+"""What foreign operators compute, written in standard operators; shared by their files and by passes."""
