@@ -161,6 +161,7 @@ def predict(
     store: Path | None = None,
     model_sha256: str = "",
     data_digest: str = "",
+    rows: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Predictions:
     """Run every sample through a model with one input; a thread preprocesses ahead.
 
@@ -178,12 +179,15 @@ def predict(
             model and data set already, only the rest runs. An interrupted call leaves what is done.
         model_sha256: names the model in ``store``.
         data_digest: names the data set in ``store``.
+        rows: by output, the shape that a sample's answer is filled up to with zeros, where their number
+            varies from sample to sample.
 
     Raises:
-        UsageError: the model has several inputs, or ``batch`` contradicts it.
+        UsageError: the model has several inputs, ``batch`` contradicts it, or an answer is larger than
+            ``rows`` says.
         DatasetError: no samples, a repeated name, a broken image.
     """
-    runner = _Runner(session, steps, batch)
+    runner = _Runner(session, steps, batch, rows)
     listed = list(samples)
     names = tuple(sample.name for sample in listed)
     if not names:
@@ -197,8 +201,8 @@ def predict(
         return earlier
     with RowSpool(store.parent if store is not None else None) as spool:
         if earlier is not None:
-            for _, rows in blocks(tuple(earlier.outputs.values())):
-                spool.append(dict(zip(earlier.outputs, rows, strict=True)))
+            for _, values in blocks(tuple(earlier.outputs.values())):
+                spool.append(dict(zip(earlier.outputs, values, strict=True)))
         due = time.monotonic() + _SAVE_EVERY
         try:
             for outputs in runner.run(listed, start=len(spool)):
@@ -253,7 +257,13 @@ class _Kept:
 
 
 class _Runner:
-    def __init__(self, session: Session, steps: Sequence[Step], batch: int | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        steps: Sequence[Step],
+        batch: int | None,
+        rows: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
         if len(session.inputs) != 1:
             names = ", ".join(spec.name for spec in session.inputs)
             raise UsageError(
@@ -262,6 +272,7 @@ class _Runner:
         self._session = session
         self._input = session.inputs[0]
         self._steps = steps
+        self._rows = rows or {}
         size = self._input.shape[0] if self._input.shape else None
         self._fixed = size if isinstance(size, int) else None
         if batch is not None and batch < 1:
@@ -299,12 +310,30 @@ class _Runner:
 
     def _per_sample(self, values: Mapping[str, Array], fed: int, wanted: int) -> dict[str, Array]:
         specs = {spec.name: spec for spec in self._session.outputs}
-        return {
-            name: value[:wanted]
-            if _is_batched(specs[name], value, self._input.shape[0], fed)
-            else value[None]
-            for name, value in values.items()
-        }
+        outputs = {}
+        for name, value in values.items():
+            if name in self._rows:
+                outputs[name] = _filled(name, value, self._rows[name], fed)[:wanted]
+            elif _is_batched(specs[name], value, self._input.shape[0], fed):
+                outputs[name] = value[:wanted]
+            else:
+                outputs[name] = value[None]
+        return outputs
+
+
+def _filled(name: str, value: Array, shape: tuple[int, ...], fed: int) -> Array:
+    """Return an answer of as many rows as there are as [batch, *shape], zeros behind the rows."""
+    if value.ndim == len(shape) and fed == 1:
+        value = value[None]
+    fits = value.ndim == len(shape) + 1 and len(value) == fed
+    if not fits or any(size > most for size, most in zip(value.shape[1:], shape, strict=True)):
+        raise UsageError(
+            f"output {name} has shape {list(value.shape)} for a batch of {fed}; expected were at most "
+            f"{list(shape)} for each sample"
+        )
+    filled = np.zeros((fed, *shape), value.dtype)
+    filled[tuple(slice(size) for size in value.shape)] = value
+    return filled
 
 
 def _default_batch(spec: TensorSpec) -> int:

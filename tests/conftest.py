@@ -87,6 +87,14 @@ def colours(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
+def boxes(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of the recipe ``boxes``, as ``small``."""
+    pytest.importorskip("cv2")
+    pytest.importorskip("pycocotools")
+    return _fake_recipe(monkeypatch, "boxes")
+
+
+@pytest.fixture
 def narrow_refinenet(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module of the recipe ``narrow_refinenet``, as ``small``."""
     pytest.importorskip("torch")

@@ -117,10 +117,15 @@ class DetectionTask:
     def agreement(self, dataset: Dataset, reference: Predictions, candidate: Predictions) -> Score:
         """Score detections with those of the reference in place of labels: all from ``shown`` on.
 
+        Boxes are not clipped, and those without area left out on both sides: a box in the padding would
+        be cut to nothing and match nothing, though both models answer the same.
+
         Raises:
             DatasetError: the reference is sure of nothing.
         """
-        sure, found = self.detections(dataset, reference), self.detections(dataset, candidate)
+        whole = replace(self, clip=False)
+        sure, found = (whole.detections(dataset, side) for side in (reference, candidate))
+        sure, found = (side.at(np.prod(side.boxes[:, 2:], axis=1) > 0) for side in (sure, found))
         sure = sure.at(sure.scores >= self.shown)
         if not len(sure):
             raise DatasetError(

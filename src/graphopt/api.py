@@ -13,8 +13,9 @@
 from graphopt.core.plugins import load_plugin
 from graphopt.recipes.catalogue import find_recipe, recipe_names
 from graphopt.recipes.compilation import CompileOptions, compile_into
+from graphopt.recipes.evaluation import evaluate
 from graphopt.recipes.export import export_recipe
-from graphopt.recipes.inference import bench, evaluate, read_images
+from graphopt.recipes.inference import bench, read_images
 from graphopt.recipes.pipeline import PipelineOptions, run_pipeline
 from graphopt.recipes.rewrite import rewrite as apply
 from graphopt.recipes.validation import validate_stages

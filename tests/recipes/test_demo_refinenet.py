@@ -9,7 +9,7 @@ import pytest
 from graphopt.core.errors import UsageError
 from graphopt.exporters.checkpoint import read_checkpoint
 from graphopt.recipes.demo_refinenet import make_refinenet_demo
-from graphopt.recipes.inference import evaluate
+from graphopt.recipes.evaluation import evaluate
 from graphopt.runtime.predictions import Predictions
 from graphopt.runtime.tasks.segmentation import SegmentationTask
 

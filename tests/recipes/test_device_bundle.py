@@ -14,7 +14,7 @@ import pytest
 
 from graphopt.core.errors import DatasetError, OutputError, ToolFailure, UsageError
 from graphopt.recipes.device_bundle import make_bundle, prepare_inputs
-from graphopt.recipes.inference import evaluate
+from graphopt.recipes.evaluation import evaluate
 from graphopt.runtime.predictions import Predictions
 
 PYTHONS = list(filter(None, (sys.executable, os.environ.get("GRAPHOPT_OLD_PYTHON"))))

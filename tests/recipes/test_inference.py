@@ -10,7 +10,8 @@ import pytest
 
 from graphopt.core.errors import DatasetError, UsageError
 from graphopt.core.tensors import TensorSpec
-from graphopt.recipes.inference import bench, evaluate, named_results, read_images
+from graphopt.recipes.evaluation import evaluate
+from graphopt.recipes.inference import bench, named_results, read_images
 from graphopt.runtime.datasets.peta import PetaDataset
 from graphopt.runtime.predictions import Predictions
 

@@ -19,7 +19,8 @@ from PIL import Image
 from graphopt.core.errors import DatasetError, OutputError, UsageError
 from graphopt.recipes import models
 from graphopt.recipes.device_bundle import make_bundle, prepare_inputs
-from graphopt.recipes.inference import evaluate, read_images
+from graphopt.recipes.evaluation import evaluate
+from graphopt.recipes.inference import read_images
 from graphopt.recipes.pipeline import PipelineOptions, run_pipeline
 from graphopt.recipes.pipeline_report import PipelineReport
 from graphopt.runtime.predictions import Predictions

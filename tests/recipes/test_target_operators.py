@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from graphopt.recipes.inference import bench, evaluate, read_images
+from graphopt.recipes.evaluation import evaluate
+from graphopt.recipes.inference import bench, read_images
 from graphopt.recipes.pipeline import PipelineOptions, run_pipeline
 from graphopt.recipes.validation import validate_stages
 

@@ -12,7 +12,7 @@ from graphopt.core.preprocessing import Step
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.core.tensors import Array, Dim, TensorSpec
 from graphopt.runtime.datasets.peta import PetaDataset
-from graphopt.runtime.predictions import Predictions, _Runner, predict
+from graphopt.runtime.predictions import Predictions, _filled, _Runner, predict
 from graphopt.runtime.preprocess import preprocess
 from graphopt.runtime.sessions import open_session
 
@@ -313,3 +313,14 @@ def test_a_free_batch_is_small_where_the_input_is_large(side: int, batch: int) -
     session.inputs = (TensorSpec(name="image", shape=("batch", 3, side, side), dtype="float32"),)
     assert _Runner(session, (), None).batch == batch
     assert _Runner(session, (), 3).batch == 3
+
+
+def test_a_varying_number_of_rows_is_filled_up_with_zeros() -> None:
+    one = _filled("dets", np.ones((2, 5)), (3, 5), 1)
+    assert one.shape == (1, 3, 5)
+    assert one.sum(axis=2).tolist() == [[5, 5, 0]]
+    assert _filled("dets", np.ones((1, 5)), (3, 5), 1).sum() == 5  # one row is no batch of one
+    assert _filled("labels", np.ones((4, 2), np.int64), (3,), 4).sum(axis=1).tolist() == [2, 2, 2, 2]
+    for value, fed in ((np.ones((4, 5)), 1), (np.ones((2, 5)), 2), (np.ones((1, 2, 6)), 1)):
+        with pytest.raises(UsageError, match=r"at most \[3, 5\] for each sample"):
+            _filled("dets", value, (3, 5), fed)

@@ -43,6 +43,14 @@ def data_option(help_text: str, *, required: bool = False) -> Callable[[Command]
     )
 
 
+annotations_option = click.option(
+    "--annotations",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="COCO's annotation file, when it is not in or beside the data set folder.",
+)
+
+
 def tolerance_options(command: Command) -> Command:
     """Add ``--atol`` and ``--rtol``; the verb receives one ``tolerance`` or None when neither is given."""
 

@@ -66,6 +66,7 @@ def prepare_inputs(
     folder: Path,
     *,
     limit: int | None = None,
+    annotations: Path | None = None,
     force: bool = False,
     on_progress: Count | None = None,
 ) -> PreparedInputs:
@@ -75,7 +76,7 @@ def prepare_inputs(
         DatasetError: the data set is incomplete.
         OutputError: the folder exists without ``force``, or the disk is full.
     """
-    dataset = recipe.needed_task("preparing inputs").open_data(data, limit=limit)
+    dataset = recipe.needed_task("preparing inputs").open_data(data, limit=limit, annotations=annotations)
     width, height = _input_size(recipe)
     return prepare(
         dataset,

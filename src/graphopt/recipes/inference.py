@@ -1,26 +1,25 @@
-"""Run, score and time whatever a user names, with its recipe."""
+"""Run and time whatever a user names, with its recipe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from graphopt.core.errors import DatasetError, UsageError
-from graphopt.core.files import check_output, output_errors, sha256_of
+from graphopt.core.files import check_output, output_errors
 from graphopt.core.samples import structured_feeds
 from graphopt.core.tensors import TensorSpec
 from graphopt.core.words import counted
 from graphopt.recipes.batches import batch_model
+from graphopt.recipes.named_outputs import predict_named
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.stages import Stage, parse_stage
 from graphopt.runtime.latency import Latency, measure
 from graphopt.runtime.pictures import draw_prediction
-from graphopt.runtime.predictions import Predictions, predict
+from graphopt.runtime.predictions import Predictions
 from graphopt.runtime.results_folder import read_results
-from graphopt.runtime.task import Dataset, Reading, Score, Task
-
-Progress = Callable[[int, int], None]
+from graphopt.runtime.task import Dataset, Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +66,15 @@ def read_images(
     """
     stage = parse_stage(what, recipe_name=recipe_name)
     recipe = recipe_of(stage)
-    task, steps = recipe.needed_task("reading outputs"), recipe.needed_steps("running images")
+    task = recipe.needed_task("reading outputs")
+    recipe.needed_steps("running images")
     missing = [str(path) for path in images if not path.is_file()]
     if missing:
         raise DatasetError(f"{counted(len(missing), 'image')} missing, first {missing[0]}")
     samples = [Image(name=str(path), path=path) for path in dict.fromkeys(images)]
     drawings = _drawings(samples, pictures, force=force) if pictures is not None else {}
     with stage.open(optimize=True) as session:
-        predictions = predict(session, samples, steps)
+        predictions = predict_named(session, samples, recipe, known=stage.known_outputs)
     results = []
     for i, sample in enumerate(samples):
         outputs = {name: rows[i] for name, rows in predictions.outputs.items()}
@@ -99,63 +99,6 @@ def _drawings(samples: Sequence[Image], folder: Path, *, force: bool) -> dict[st
     for place in places.values():
         check_output(place, force=force, inputs=inputs)
     return places
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """A score and what it was made of."""
-
-    recipe: Recipe
-    task: Task
-    dataset: Dataset
-    predictions: Predictions
-    score: Score
-
-
-def evaluate(
-    what: str,
-    data: Path,
-    *,
-    recipe_name: str = "",
-    limit: int | None = None,
-    store: Path | None = None,
-    on_progress: Progress | None = None,
-) -> Evaluation:
-    """Score a stage, or the folder that the device tools wrote, on a data set.
-
-    Args:
-        what: a stage; see ``recipes.stages``.
-        data: data set folder; the images are needed only when a model must run.
-        recipe_name: for files without a sidecar and for results folders.
-        limit: only the first samples.
-        store: keeps predictions, so that an interrupted evaluation goes on.
-        on_progress: told samples done and their total.
-
-    Raises:
-        UsageError: whose model it is is not known.
-        DatasetError: data set or results are incomplete.
-    """
-    stage = parse_stage(what, recipe_name=recipe_name)
-    recipe = recipe_of(stage)
-    task = recipe.needed_task("evaluate")
-    dataset = task.open_data(data, limit=limit, labels_only=stage.kind == "results")
-    if stage.kind == "results":
-        assert stage.path is not None
-        predictions = named_results(stage.path, recipe.inputs, recipe.outputs, dataset)
-    else:
-        model_sha256 = sha256_of(stage.path) if stage.path is not None else ""
-        with stage.open(optimize=True) as session:
-            predictions = predict(
-                session,
-                dataset,
-                recipe.needed_steps("evaluate"),
-                on_progress=on_progress,
-                store=store,
-                model_sha256=model_sha256,
-                data_digest=dataset.digest,
-            )
-    score = task.score(dataset, predictions)
-    return Evaluation(recipe=recipe, task=task, dataset=dataset, predictions=predictions, score=score)
 
 
 def named_results(

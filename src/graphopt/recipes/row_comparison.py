@@ -7,7 +7,8 @@ import numpy as np
 from graphopt.core.comparison import TensorComparison, compare_rows
 from graphopt.core.detection_sets import compare_detections
 from graphopt.core.detections import detections_of_roles
-from graphopt.core.tensors import Array
+from graphopt.core.tensors import Array, TensorSpec
+from graphopt.recipes.named_outputs import recipe_names
 from graphopt.recipes.recipe import Recipe
 
 
@@ -38,20 +39,9 @@ def compare_predictions(
 
 
 def _named(side: Mapping[str, Array], recipe: Recipe) -> dict[str, Array]:
-    """Give outputs the recipe's names where dtype and size leave no doubt: exporters count theirs."""
-    found = dict(side)
-    known = {spec.name for spec in recipe.outputs}
-    for spec in recipe.outputs:
-        fitting = [
-            name
-            for name, rows in found.items()
-            if name not in known
-            and rows.dtype == spec.dtype
-            and (spec.role != "dets" or rows.shape[-1] == spec.shape[-1])
-        ]
-        if spec.name not in found and len(fitting) == 1:
-            found[spec.name] = found.pop(fitting[0])
-    return found
+    specs = [TensorSpec(name=name, shape=rows.shape, dtype=str(rows.dtype)) for name, rows in side.items()]
+    names = recipe_names(specs, recipe)
+    return {names[name]: rows for name, rows in side.items()}
 
 
 def stack_samples(arrays: Sequence[Array]) -> Array:

@@ -19,13 +19,14 @@ from graphopt.core.tensors import Array
 from graphopt.core.words import counted
 from graphopt.recipes.compilation import in_order
 from graphopt.recipes.inference import named_results
+from graphopt.recipes.named_outputs import named, predict_named
 from graphopt.recipes.pipeline_report import BatchCheck, StageRow
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.row_comparison import compare_predictions, stack_samples
 from graphopt.recipes.run_folder import RunFolder, StageRecord
 from graphopt.recipes.samples import Feeds, feeds_for
 from graphopt.recipes.stages import Stage, parse_stage
-from graphopt.runtime.predictions import Predictions, predict
+from graphopt.runtime.predictions import Predictions
 from graphopt.runtime.task import Dataset, Sample, Score
 from graphopt.validate.batches import run_in_batches
 
@@ -161,10 +162,10 @@ class Scorer:
         def work() -> Mapping[str, Any]:
             with stage.open(optimize=optimize) as session:
                 if self._dataset is not None:
-                    predict(
+                    predict_named(
                         session,
                         self._dataset,
-                        self.recipe.preprocessing,
+                        self.recipe,
                         on_progress=self.count(f"{label}: image"),
                         store=self.folder.path(relative),
                         model_sha256=sha256,
@@ -176,7 +177,7 @@ class Scorer:
             return {}
 
         record = self.folder.stage(f"predict-{label}", depends, work, outputs=(relative,))
-        predictions = Predictions.load(self.folder.path(relative))
+        predictions = named(Predictions.load(self.folder.path(relative)), self.recipe)
         scored = Scored(
             label=label,
             predictions=predictions,
@@ -234,7 +235,7 @@ class Scorer:
         total -= total > 1 and total % size == 0
         chosen: list[Sample] = list(islice(self._dataset, total))
         with parse_stage(str(model), recipe_name=self.recipe.name).open() as session:
-            got = predict(session, chosen, self.recipe.preprocessing)
+            got = predict_named(session, chosen, self.recipe)
         reference = _first(self.by_label["rewritten"].predictions, got.names)
         compared = compare_predictions(reference.outputs, got.outputs, self.recipe)
         task = self.recipe.needed_task("comparing decisions")

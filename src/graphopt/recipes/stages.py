@@ -2,7 +2,7 @@
 
 ``torch:RECIPE[@CHECKPOINT]`` · ``torch:FILE.py:BUILD[@CHECKPOINT]`` ·
 ``FILE.onnx`` · ``FILE.xml`` · ``FILE.om`` · ``openvino:FILE.onnx`` ·
-``RUN#raw|rewritten|onnxruntime|openvino|compiled`` · a folder of results.
+``RUN#raw|rewritten|onnxruntime|openvino|compiled`` · a folder or a ``.json`` file of results.
 """
 
 import re
@@ -22,6 +22,7 @@ from graphopt.core.errors import (
 from graphopt.core.lineage import recipe_of
 from graphopt.core.onnx_files import load_model
 from graphopt.core.session import Session
+from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.recipe import Recipe
 
@@ -43,7 +44,7 @@ class Stage:
     Attributes:
         label: as the user wrote it; names the column in tables.
         kind: ``torch``, ``model``, ``openvino`` or ``results``.
-        path: model file, checkpoint or results folder; None for a torch stage without checkpoint.
+        path: model file, checkpoint or results; None for a torch stage without checkpoint.
         recipe: of the model; None when unknown.
         artefact: its sidecar; None when graphopt did not make the file. A user's own module has none:
             it takes over that of its export (``with_specs_of``).
@@ -56,6 +57,11 @@ class Stage:
     recipe: Recipe | None
     artefact: Artefact | None = None
     module: str = ""
+
+    @property
+    def known_outputs(self) -> tuple[TensorSpec, ...]:
+        """What its sidecar says of its outputs."""
+        return self.artefact.outputs if self.artefact is not None else ()
 
     def with_specs_of(self, others: Sequence["Stage"]) -> "Stage":
         """Return this stage; a user's own module gets inputs and outputs of its export in ``others``."""
@@ -79,7 +85,7 @@ class Stage:
             return _open_torch(self)
         assert self.path is not None
         if self.kind == "results":
-            raise UsageError(f"{self.label} is a folder of results, not a model that can run")
+            raise UsageError(f"{self.label} holds results, not a model that can run")
         if self.kind == "openvino":
             load_model(self.path)
             from graphopt.runtime.sessions.openvino import OpenVinoSession
@@ -129,6 +135,8 @@ def parse_stage(text: str, *, recipe_name: str = "") -> Stage:
     path = Path(text)
     if path.is_dir():
         return _folder_stage(text, path, given)
+    if path.suffix == ".json" and path.is_file():
+        return Stage(label=text, kind="results", path=path, recipe=given)
     return _file_stage(text, path, "model", given)
 
 

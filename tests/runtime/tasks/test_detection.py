@@ -189,6 +189,12 @@ def test_a_reference_stands_for_labels(data: CocoDetection) -> None:
         rows[:4, :4] += 9
 
     assert TASK.agreement(images, good, _perfect(data, move)).headline < 0.95
+
+    def pad(rows: Any) -> None:
+        rows[:2, :4] = [[1, 1, 2, 9], [5, 5, 5, 9]]  # left of every image; without area
+
+    padded = _perfect(data, pad)
+    assert replace(TASK, clip=True).agreement(images, padded, padded).headline == 1
     faint = {**good.outputs, "dets": good.outputs["dets"] * np.array([1, 1, 1, 1, 0.1], np.float32)}
     with pytest.raises(DatasetError, match=r"score of 0\.3 or more in 3 images"):
         TASK.agreement(images, Predictions(names=good.names, outputs=faint), good)

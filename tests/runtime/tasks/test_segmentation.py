@@ -106,3 +106,15 @@ def test_panels_show_image_labels_and_prediction_at_the_images_size(data: VocSeg
     inside = mask == 0
     assert np.abs(labels[inside] - photo[inside] * 0.55).mean() < 25
     assert np.abs(labels - photo).mean() > 20
+
+
+def test_a_reference_stands_for_labels(data: VocSegmentation) -> None:
+    good = _perfect(data)
+    same = TASK.agreement(data, good, good)
+    assert same.headline == same.figures["pixel_accuracy"] == 1
+    inside = sum(item["pixels"] for item in same.details["rows"])
+    assert inside < 3 * 500 * 500  # padding does not count
+    assert TASK.agreement(data, good, _perfect(data, shift=40)).headline < 0.7
+    assert TASK.read_original(data, data.root) is None  # type: ignore[func-returns-value]
+    with pytest.raises(UsageError, match="no file of annotations"):
+        TASK.open_data(data.root, annotations=data.root / "a.json")

@@ -7,6 +7,7 @@ import click
 
 from graphopt.cli.options import (
     Progress,
+    annotations_option,
     data_option,
     force_option,
     json_option,
@@ -20,11 +21,18 @@ from graphopt.core.words import counted
 @click.argument("recipe_name", metavar="RECIPE")
 @data_option("Data set folder.", required=True)
 @output_option("Folder of the inputs; default: ./RECIPE-inputs.")
+@annotations_option
 @limit_option
 @force_option
 @json_option
 def command(
-    recipe_name: str, data: Path, output: Path | None, limit: int | None, force: bool, as_json: bool
+    recipe_name: str,
+    data: Path,
+    output: Path | None,
+    annotations: Path | None,
+    limit: int | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Write preprocessed inputs (.bin) and their list (.info) as ais_bench and benchmark want them.
 
@@ -39,7 +47,13 @@ def command(
     progress = Progress()
     try:
         prepared = prepare_inputs(
-            recipe, data, folder, limit=limit, force=force, on_progress=progress.count("image")
+            recipe,
+            data,
+            folder,
+            limit=limit,
+            annotations=annotations,
+            force=force,
+            on_progress=progress.count("image"),
         )
     finally:
         progress.clear()
