@@ -52,8 +52,8 @@ def draw_boxes(photo: "Image.Image", readings: Sequence[Reading], *, scores: boo
         colour = item.colour or (255, 255, 255)
         corner = (max(0.0, x), max(0.0, y))
         end = (min(photo.width - 1.0, x + width), min(photo.height - 1.0, y + height))
-        if end[0] < corner[0] or end[1] < corner[1]:
-            continue  # wholly outside the image
+        if end[0] < corner[0] or end[1] < corner[1] or not width * height:
+            continue  # wholly outside the image, or cut to nothing there
         pen.rectangle((*corner, *end), outline=colour, width=line)
         text = f"{item.label} {item.value:.2f}" if scores else item.label
         _caption(pen, font, text, corner, colour, photo.size)

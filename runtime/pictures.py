@@ -18,6 +18,7 @@ _HEIGHT = 480
 _LEGEND = 330
 _LINE = 22
 _MARGIN = 14
+_CAPTION = 80
 _INK, _SOFT, _GOOD, _BAD = (28, 36, 48), (110, 120, 134), (26, 127, 75), (179, 38, 30)
 _VEIL = 0.6
 """Weight of a mask's colour over the image."""
@@ -62,7 +63,7 @@ def overlay(
 
 
 def compose(panels: Sequence[Panel], readings: Sequence[Reading], *, title: str) -> "Image.Image":
-    """Put panels side by side at 480 px height, and the positive readings in a legend on the right.
+    """Put captioned panels side by side at 480 px height, and the positive readings in a legend.
 
     With labels, right readings are green and wrong or missed ones red.
     """
@@ -77,6 +78,12 @@ def compose(panels: Sequence[Panel], readings: Sequence[Reading], *, title: str)
         left += picture.width
     pen = ImageDraw.Draw(sheet)
     font, small = ImageFont.load_default(size=16), ImageFont.load_default(size=13)
+    left = 0
+    for panel, picture in zip(panels, pictures, strict=True):
+        if len(panels) > 1:
+            pen.rectangle((left, _HEIGHT - _LINE, left + _CAPTION, _HEIGHT), fill="white")
+            pen.text((left + 6, _HEIGHT - _LINE + 3), panel.caption, fill=_INK, font=small)
+        left += picture.width
     left, top = width + _MARGIN, _MARGIN
     pen.text((left, top), title, fill=_SOFT, font=small)
     shown = sorted((item for item in readings if item.positive or item.truth), key=lambda r: -r.value)

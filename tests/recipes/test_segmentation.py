@@ -196,7 +196,7 @@ def test_run_says_the_share_of_each_class_and_draws_it(project: Path, colours: A
 
 def test_a_broken_mask_is_found_before_anything_runs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "data/VOCdevkit/VOC2012/SegmentationClass/2010_000004.png").write_bytes(b"\x89PNG")
-    monkeypatch.setattr("graphopt.recipes.inference.predict", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr("graphopt.recipes.named_outputs.predict", lambda *_, **__: pytest.fail("it ran"))
     with pytest.raises(DatasetError, match=r"2010_000004\.png cannot be decoded"):
         evaluate(str(project / "raw.onnx"), project / "data", recipe_name="colours")
 

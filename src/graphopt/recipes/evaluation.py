@@ -11,7 +11,7 @@ from graphopt.recipes.inference import named_results, recipe_of
 from graphopt.recipes.named_outputs import predict_named
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.stages import Stage, parse_stage
-from graphopt.runtime.datasets.image_folder import ImageFolder, is_image
+from graphopt.runtime.datasets.image_folder import ImageFolder, ImageSample, is_image
 from graphopt.runtime.decode.boxes import BoxMapping
 from graphopt.runtime.pictures import draw_prediction
 from graphopt.runtime.predictions import Predictions, Progress
@@ -145,13 +145,14 @@ def draw_worst(
 
 def _draw(result: Evaluation, sample: Sample, place: Path, *, force: bool) -> None:
     outputs = _outputs(result.predictions, sample)
-    panels = result.task.panels(outputs, sample)
+    shown: Sample = sample
+    if result.reference is not None:  # labels took no part in the score
+        shown = ImageSample(name=sample.name, path=sample.path)
+    panels = result.task.panels(outputs, shown)
     if result.reference is not None:
-        other = result.task.panels(_outputs(result.reference, sample), sample)[-1]
+        other = result.task.panels(_outputs(result.reference, sample), shown)[-1]
         panels = (*panels[:-1], replace(other, caption="reference"), panels[-1])
-    readings = result.task.read(outputs, sample)
-    title = ", ".join((sample.name, *(panel.caption for panel in panels)))
-    draw_prediction(panels, readings, place, title=title, force=force)
+    draw_prediction(panels, result.task.read(outputs, shown), place, title=sample.name, force=force)
 
 
 def _outputs(predictions: Predictions, sample: Sample) -> dict[str, Array]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _WORST = 5
 """Images named below the tables."""
+_LONG = 40
+"""Rows from which on a table leaves out those without a figure."""
 
 
 @click.command("evaluate", short_help="Metric of a model or of device results.")
@@ -122,8 +124,8 @@ def _show(result: "Evaluation", what: str, data: Path, against: str) -> None:
     details = score.details.get("rows", [])
     if details:
         heads = list(details[0])
-        # What the labels do not show has no figure: it need not fill the screen.
-        known = [row for row in details if row[heads[-1]] is not None] or details
+        # What the labels do not show has no figure: of 80 classes it need not fill the screen.
+        known = [row for row in details if row[heads[-1]] is not None or len(details) <= _LONG] or details
         print_table(f"per {task.detail_kind}", heads, [[row[key] for key in heads] for row in known])
         if len(known) < len(details):
             print_line(f"not in the labels: {len(details) - len(known)} of {len(details)}")
