@@ -23,7 +23,8 @@ PACKAGES = (
     ("onnxscript", "simplifiers", "simplify:engine=onnxscript"),
     ("mmdet", "mmdet", "detector checkpoints"),
     ("mmcv-lite", "mmdet", "detector checkpoints"),
-    ("pycocotools", "mmdet", "COCO metric"),
+    ("ultrafast-pycocotools", "coco", "COCO metric, in a fortieth of the time"),
+    ("pycocotools", "coco", "COCO metric"),
     ("ray", "ray", "evaluation on many devices"),
 )
 PROGRAMS = (
