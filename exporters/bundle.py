@@ -1,5 +1,6 @@
 """The folder an export leaves: the model, what the original network answers, and where it came from."""
 
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,9 @@ import onnx_ir as ir
 
 import graphopt
 from graphopt.core.artefacts import Artefact
-from graphopt.core.comparison import FLOAT32_REORDERED, Tolerance, compare_outputs
+from graphopt.core.comparison import FLOAT32_REORDERED, TensorComparison, Tolerance, compare_outputs
+from graphopt.core.detection_sets import compare_detections
+from graphopt.core.detections import Detections, detections_of_roles
 from graphopt.core.errors import ExportError, UsageError
 from graphopt.core.files import atomic_folder, sha256_of, write_json
 from graphopt.core.golden import GOLDEN_FILE, write_golden
@@ -26,6 +29,8 @@ from graphopt.exporters.torch_session import TorchSession
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger(__name__)
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
@@ -47,6 +52,7 @@ def write_bundle(
     legacy_torch16: bool = False,
     tolerance: Tolerance = FLOAT32_REORDERED,
     settings: Mapping[str, Any] | None = None,
+    fixed_sizes: bool = False,
 ) -> Artefact:
     """Export a network with proof: the file is run on the samples and must answer as the network.
 
@@ -66,6 +72,7 @@ def write_bundle(
         legacy_torch16: write the graph in the form of torch 1.6, for demonstrations.
         tolerance: of the exported graph against the network.
         settings: what else to record of the export, as plain data.
+        fixed_sizes: see ``export_module``.
 
     Raises:
         UsageError: there are no samples, or they do not fit ``inputs``.
@@ -78,7 +85,9 @@ def write_bundle(
         model = scratch / MODEL_FILE
         original = TorchSession(module, inputs, outputs)
         golden = [(sample, original.run(sample)) for sample in samples]
-        exported = _export(module, scratch, inputs, outputs, samples[0], opset=opset, legacy=legacy_torch16)
+        exported = _export(module, scratch, inputs, outputs, samples[0], opset=opset, fixed_sizes=fixed_sizes)
+        if legacy_torch16:
+            to_torch16_form(exported)
         stamp_model(exported, recipe=recipe, parent_sha256=checkpoint_sha256, steps=())
         save_model(exported, model, force=False)
         (scratch / _EXPORTED_FILE).unlink()
@@ -110,7 +119,7 @@ def _export(
     sample: Mapping[str, Array],
     *,
     opset: int,
-    legacy: bool,
+    fixed_sizes: bool,
 ) -> ir.Model:
     axes = {
         spec.name: {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)}
@@ -128,12 +137,10 @@ def _export(
         opset=opset,
         dynamic_axes=axes,
         known_sizes={spec.name: spec.shape for spec in outputs},
+        fixed_sizes=fixed_sizes,
         keep_batchnorm=True,  # fusing them is a pass's work, where it is proven and recorded
     )
-    model = load_model(path)
-    if legacy:
-        to_torch16_form(model)
-    return model
+    return load_model(path)
 
 
 def _prove(
@@ -148,15 +155,37 @@ def _prove(
     if all(spec.shape and isinstance(spec.shape[0], str) for spec in inputs):
         doubled = {name: np.concatenate([array, array]) for name, array in golden[0][0].items()}
         pairs.append((doubled, original.run(doubled)))
+    detections = detections_of_roles(original.outputs)
     with OnnxRuntimeSession(model) as session:
         for number, (feeds, expected) in enumerate(pairs):
-            for result in compare_outputs(expected, session.run(feeds), tolerance):
+            for result in _compared(expected, session.run(feeds), tolerance, detections):
                 if not result.passed:
                     raise ExportError(
                         f"the exported graph differs from the network on sample {number}, output "
                         f"{result.name}: {result.outcome.value} {result.detail}; this is a fault of the "
                         "exporter or of code that tracing cannot follow"
                     )
+
+
+def _compared(
+    expected: Mapping[str, Array],
+    found: Mapping[str, Array],
+    tolerance: Tolerance,
+    detections: Detections | None,
+) -> list[TensorComparison]:
+    """Compare outputs: detections as sets, as rows of nearly equal scores may change places."""
+    together = {detections.dets, detections.labels} if detections else set()
+    plain = {name: array for name, array in expected.items() if name not in together}
+    others = {name: array for name, array in found.items() if name not in together}
+    results = list(compare_outputs(plain, others, tolerance)) if plain or others else []
+    if detections is not None:
+        sides = [(item[detections.dets], item.get(detections.labels)) for item in (expected, found)]
+        compared = compare_detections(sides[0], sides[1], detections)
+        if compared.says_nothing:
+            _log.warning("nothing is detected in a golden input, so nothing was compared there; give others")
+        else:
+            results.append(compared.as_tensor())
+    return results
 
 
 def _fixed_batch(inputs: tuple[TensorSpec, ...]) -> int | None:

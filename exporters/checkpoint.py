@@ -1,7 +1,7 @@
 """Read weights from a checkpoint without running what is in it, and put them into a network."""
 
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +114,7 @@ def load_into(
     *,
     key: str = "state_dict",
     allow_missing: Collection[str] = (),
+    adapt: Callable[[dict[str, Array], Collection[str]], dict[str, Array]] | None = None,
 ) -> LoadReport:
     """Copy a checkpoint's tensors into a network: all of them, or none and an error.
 
@@ -125,6 +126,7 @@ def load_into(
         checkpoint: from ``read_checkpoint``.
         key: where the weights are in the saved mapping.
         allow_missing: keys of the network that the checkpoint may lack.
+        adapt: given the checkpoint's tensors and the network's keys, returns the tensors under these keys.
 
     Raises:
         CheckpointError: keys are missing or unexpected, or shapes or kinds of numbers differ; the
@@ -133,6 +135,8 @@ def load_into(
     torch: Any = require("torch", extra="torch", purpose="loading a checkpoint into a network")
     targets: dict[str, Any] = module.state_dict()
     arrays = _without_prefix(checkpoint.tensors(key), targets)
+    if adapt is not None:
+        arrays = adapt(arrays, targets)
     missing = [name for name in targets if name not in arrays and not _is_counter(name)]
     pairs = {name: (targets[name], array) for name, array in arrays.items() if name in targets}
     problems = (

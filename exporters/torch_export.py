@@ -19,6 +19,7 @@ import onnx_ir as ir
 from graphopt.core.errors import ExportError
 from graphopt.core.files import atomic_file
 from graphopt.core.onnx_files import input_specs, load_model, output_specs, write_model
+from graphopt.core.operator_catalogue import strangers
 from graphopt.core.optional import require
 from graphopt.core.tensors import Array, Dim, TensorSpec
 from graphopt.exporters.torch_session import evaluating
@@ -42,6 +43,7 @@ def export_module(
     dynamic_axes: DynamicAxes | None = None,
     known_sizes: Mapping[str, tuple[Dim, ...]] | None = None,
     keep_batchnorm: bool = False,
+    fixed_sizes: bool = False,
     force: bool = False,
 ) -> None:
     """Write a module as ONNX and check that the file is what was asked for.
@@ -49,7 +51,8 @@ def export_module(
     The module is exported in eval mode; its modes, weights and gradients are as before afterwards.
 
     Args:
-        module: takes the feeds by position.
+        module: takes the feeds by position; its method ``exporting``, where it has one, is a context manager
+            under which it can be traced.
         feeds: one example per input, by the name it gets, in the order of ``forward``.
         output_names: what the outputs are called, in order.
         path: of the ONNX file.
@@ -58,6 +61,7 @@ def export_module(
         known_sizes: shapes of outputs by name, recorded where torch cannot derive them (behind a Resize
             whose sizes are computed, for one).
         keep_batchnorm: keep batch norms as nodes, as old exporters did.
+        fixed_sizes: the module takes sizes as constants on purpose, so torch need not warn of it.
         force: replace an existing file.
 
     Raises:
@@ -77,7 +81,8 @@ def export_module(
         tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=temporary.parent) as scratch,
     ):
         traced = Path(scratch) / "traced.onnx"
-        with evaluating(module), _quiet_stdout(), warnings.catch_warnings(record=True) as caught:
+        own: Any = getattr(module, "exporting", contextlib.nullcontext)
+        with evaluating(module), _quiet_stdout(), own(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 torch.onnx.export(
@@ -94,7 +99,7 @@ def export_module(
             except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
                 # Its own errors are RuntimeErrors; odd networks make it stumble in any way.
                 raise ExportError(f"torch cannot export {type(module).__name__}: {_brief(error)}") from error
-        _log_warnings(caught, torch)
+        _log_warnings([] if fixed_sizes else caught, torch)
         model = load_model(traced)
         sized = _record_sizes(model, known_sizes or {})
         _check(model, feeds, output_names, opset, axes)
@@ -145,8 +150,10 @@ def _check(
     found = model.opset_imports.get("")
     if found != opset:
         raise ExportError(f"the export has opset {found}, asked for {opset}; use another torch version")
-    if foreign := sorted({node.domain for node in model.graph.all_nodes()} - {""}):
-        raise ExportError(f"the export has operators of {', '.join(foreign)}, which ONNX does not define")
+    if foreign := sorted({f"{node.domain}.{node.op_type}" for node in strangers(model)}):
+        raise ExportError(
+            f"the export has the operators {', '.join(foreign)}, which neither ONNX nor graphopt defines"
+        )
     inputs, outputs = input_specs(model), output_specs(model)
     for side, specs, names in (("inputs", inputs, list(feeds)), ("outputs", outputs, list(output_names))):
         if [spec.name for spec in specs] != names:

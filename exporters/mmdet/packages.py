@@ -1,0 +1,63 @@
+"""Import mmdet and its family once, quietly, with operators for mmcv."""
+
+import importlib
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from graphopt.core.optional import require
+from graphopt.exporters.mmdet.mmcv_ops import use_mmcv_operators
+
+_PURPOSE = "exporting a detector of mmdet"
+
+
+@dataclass(frozen=True)
+class Packages:
+    """The parts of mmengine and mmdet that are used.
+
+    Attributes:
+        models: mmdet's registry of networks.
+        config_type: ``mmengine.Config``.
+        sample_type: ``mmdet.structures.DetDataSample``.
+    """
+
+    models: Any
+    config_type: Any
+    sample_type: Any
+
+    def build(self, settings: dict[str, Any]) -> Any:
+        """Return the network in eval mode, with seeded random weights."""
+        torch: Any = require("torch", extra="mmdet", purpose=_PURPOSE)
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            return self.models.build(self.config_type({"model": settings}).model).eval()
+
+    def config(self, path: Path) -> dict[str, Any]:
+        """Run a configuration file and return its settings."""
+        found: dict[str, Any] = self.config_type.fromfile(str(path)).to_dict()
+        return found
+
+
+@cache
+def mmdet_packages() -> Packages:
+    """Import the packages; with compiled operators or those in PyTorch.
+
+    Raises:
+        MissingBackendError: one of them is not installed.
+    """
+    use_mmcv_operators()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the age of their own parts
+        for name in ("torch", "mmengine", "mmdet"):
+            require(name, extra="mmdet", purpose=_PURPOSE)
+        registry: Any = importlib.import_module("mmengine.registry")
+        registry.init_default_scope("mmdet")
+        importlib.import_module("mmdet.models")
+        return Packages(
+            models=importlib.import_module("mmdet.registry").MODELS,
+            config_type=importlib.import_module("mmengine").Config,
+            sample_type=importlib.import_module("mmdet.structures").DetDataSample,
+        )

@@ -1,0 +1,197 @@
+"""Export any detector of mmdet: its configuration, its checkpoint and the size of its input."""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphopt.core.artefacts import Artefact
+from graphopt.core.comparison import Tolerance
+from graphopt.core.errors import UsageError
+from graphopt.core.files import check_free, sha256_of
+from graphopt.core.tensors import Dim, TensorSpec
+from graphopt.recipes.progress import Silent
+from graphopt.recipes.samples import feeds_for
+
+if TYPE_CHECKING:
+    import torch
+
+_LOGGER = logging.getLogger(__name__)
+_SAMPLES = 2
+_BATCH = "batch"
+_TOLERANCE = Tolerance(atol=1e-4, rtol=1e-4, peak=1e-5, why="detections are compared as sets")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorRequest:
+    """What to export.
+
+    Attributes:
+        config: name of one of mmdet's configurations, or a file.
+        shape: batch, channels, height and width of the input.
+        checkpoint: trained weights; None keeps random ones, seeded.
+        execute: run the configuration's file, see ``exporters.mmdet.configs``.
+        batched: leave the number of images open.
+        partial: accept a checkpoint that lacks weights or has others.
+        opset: of the graph.
+    """
+
+    config: str
+    shape: tuple[int, int, int, int]
+    checkpoint: Path | None = None
+    execute: bool = False
+    batched: bool = False
+    partial: bool = False
+    opset: int = 11
+
+    def __post_init__(self) -> None:
+        batch, channels, *size = self.shape
+        if batch != 1 or channels != 3 or min(size) < 1:
+            raise UsageError(
+                f"the shape is {','.join(map(str, self.shape))}; give 1,3,HEIGHT,WIDTH"
+                + (" and --dynamic-batch for more images" if batch > 1 else "")
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.shape[2], self.shape[3]
+
+
+def build_detector(
+    config: str,
+    size: tuple[int, int],
+    *,
+    changes: Mapping[str, Any] | None = None,
+    execute: bool = False,
+    batched: bool = False,
+) -> "torch.nn.Module":
+    """Return a detector as it is exported, with random weights; its attribute ``model`` is mmdet's own.
+
+    Args:
+        config: name or file of the configuration.
+        size: height and width of the input.
+        changes: settings of the network by dotted name, e.g. ``{"bbox_head.norm_cfg": None}``.
+        execute: run the configuration's file.
+        batched: see ``exporters.mmdet.detector``.
+
+    Raises:
+        UsageError: there is no such configuration, or it cannot be read.
+        ExportError: a part of it is not exported.
+        MissingBackendError: mmdet is not installed.
+    """
+    from graphopt.exporters.mmdet.configs import needed, read_config
+    from graphopt.exporters.mmdet.detector import exportable
+    from graphopt.exporters.mmdet.packages import mmdet_packages
+
+    settings = needed(read_config(config, execute=execute), "model", config)
+    for name, value in (changes or {}).items():
+        *path, last = name.split(".")
+        place = settings
+        for part in path:
+            place = place[part]
+        place[last] = value
+    with redirect_stdout(sys.stderr):
+        model = mmdet_packages().build(_untrained(settings))
+        return exportable(model, size, batched=batched)
+
+
+def load_detector_weights(
+    module: "torch.nn.Module", checkpoint: Path, *, partial: bool = False
+) -> Mapping[str, Any]:
+    """Read a checkpoint into what ``build_detector`` made and return its meta data.
+
+    Raises:
+        CheckpointError: it cannot be read or does not fit.
+    """
+    from graphopt.exporters.checkpoint import read_checkpoint
+    from graphopt.exporters.mmdet.weights import load_detector
+
+    content = read_checkpoint(checkpoint)
+    load_detector(module.model, content, partial=partial)
+    return content.meta
+
+
+def export_detector(
+    request: DetectorRequest,
+    folder: Path,
+    *,
+    data: Path | None = None,
+    force: bool = False,
+    on_progress: Callable[[str], None] | None = None,
+) -> Artefact:
+    """Write the bundle of a detector of mmdet.
+
+    Args:
+        request: what to export.
+        folder: of the bundle.
+        data: ``.npz`` with golden inputs; None makes up two.
+        force: replace an existing folder.
+        on_progress: told what is being done.
+
+    Raises:
+        UsageError: the configuration or the data makes no sense.
+        CheckpointError: the checkpoint cannot be read or does not fit.
+        ExportError: the detector is not exported, or its graph answers differently.
+        OutputError: the folder exists without ``force``, or cannot be written.
+        MissingBackendError: mmdet is not installed.
+    """
+    from graphopt.exporters.bundle import write_bundle
+    from graphopt.exporters.mmdet.mmcv_ops import use_mmcv_operators
+
+    say = on_progress or Silent().say
+    check_free(folder, force=force)
+    say("importing mmdet")
+    operators = use_mmcv_operators()
+    say(f"building {request.config}")
+    module = build_detector(request.config, request.size, execute=request.execute, batched=request.batched)
+    sha256 = ""
+    if request.checkpoint is not None:
+        say(f"reading {request.checkpoint}")
+        load_detector_weights(module, request.checkpoint, partial=request.partial)
+        sha256 = sha256_of(request.checkpoint)
+    else:
+        _LOGGER.warning("no checkpoint: the weights are random, the detections mean nothing")
+    first: Dim = _BATCH if request.batched else 1
+    inputs = (TensorSpec(name="input", shape=(first, 3, *request.size), dtype="float32", layout="NCHW"),)
+    samples = feeds_for(inputs, data=data, count=_SAMPLES).samples
+    say("exporting")
+    with redirect_stdout(sys.stderr):
+        return write_bundle(
+            folder,
+            module=module,
+            inputs=inputs,
+            outputs=detector_outputs(module, batched=request.batched),
+            samples=samples,
+            recipe="",
+            opset=request.opset,
+            checkpoint_sha256=sha256,
+            force=force,
+            tolerance=_TOLERANCE,
+            fixed_sizes=True,
+            settings={"config": request.config, "mmcv_operators": operators},
+        )
+
+
+def detector_outputs(module: "torch.nn.Module", *, batched: bool = False) -> tuple[TensorSpec, ...]:
+    """Return what a detector made by ``build_detector`` answers."""
+    front: tuple[Dim, ...] = (_BATCH,) if batched else ()
+    found: Any = module.rows
+    rows: Dim = "detections" if found is None else found
+    unit = "x1, y1, x2, y2 in pixels of the input, then score"
+    return (
+        TensorSpec(name="dets", shape=(*front, rows, 5), dtype="float32", unit=unit, role="dets"),
+        TensorSpec(name="labels", shape=(*front, rows), dtype="int64", unit="class", role="labels"),
+    )
+
+
+def _untrained(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings without weights that mmdet would fetch from the network."""
+    return {
+        key: _untrained(value) if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if key not in ("init_cfg", "pretrained")
+    }
