@@ -38,6 +38,10 @@ class PassStep:
     options: Mapping[str, object] = field(default_factory=dict)
     expect: int | tuple[Expect, ...] | None = None
 
+    def __str__(self) -> str:
+        """Return the step as typed, without what it expects."""
+        return ":".join([self.name, *(f"{key}={_typed(value)}" for key, value in self.options.items())])
+
     def expected_count(self, producer: str) -> int | None:
         """Return how many sites a graph of ``producer`` must have; None when nothing is promised."""
         if isinstance(self.expect, tuple):
@@ -81,6 +85,12 @@ def _parse_step(text: str) -> PassStep:
             raise UsageError(f"{name}: {piece!r} is no option; write {name}:{piece or 'option'}=VALUE")
     expect = options.pop(EXPECT, None)
     return PassStep(name, options, None if expect is None else _count(name, expect))
+
+
+def _typed(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return "+".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _count(name: str, text: str) -> int:

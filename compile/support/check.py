@@ -232,8 +232,10 @@ def _foreign_limits(place: Place, foreign: ForeignOperator) -> Iterator[Finding]
     try:
         call = call_of(place.node, place.opset, operands)
         for clause in foreign.check(call):
-            say = restricted if isinstance(clause, Caution) else unsupported
-            yield say("operator_limit", str(clause), "DOC C22")
+            if isinstance(clause, Caution):
+                yield restricted(clause.code, str(clause), "DOC C22")
+            else:
+                yield unsupported("operator_limit", clause, "DOC C22")
     except PreconditionError as error:
         yield unsupported("operator_limit", str(error), "OPS C22")
 

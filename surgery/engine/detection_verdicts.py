@@ -86,6 +86,12 @@ def _with(verdict: Verdict, samples: list[DetectionComparison]) -> Verdict:
         return added
     if whole.says_nothing:
         reason = f"the source detects nothing ({whole.name}) in any sample; give inputs on which it does"
+        if whole.zero_area:
+            reason = (
+                f"of the detections {whole.name} none has an area ({whole.zero_area} rows of both sides, "
+                "x2 <= x1 or y2 <= y1), so that none counts; boxes are to be x1, y1, x2, y2: is their order "
+                "another one, or do the inputs show nothing?"
+            )
         return dataclasses.replace(added, status=Status.UNPROVEN, reason=reason)
     if not whole.passed:
         reason = f"the detections {whole.name} differ: {whole.failure}"

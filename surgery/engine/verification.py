@@ -40,6 +40,7 @@ from graphopt.surgery.graph_pass import Pass
 from graphopt.surgery.report import Samples, Status
 
 _NO_KERNEL = re.compile(r"Could not find an implementation for (?:([\w.]+)[.:]+)?(\w+)\(\d+\) node")
+_FAILED_NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)'")
 _MAX_REFUSED = 16
 _LISTED = 4
 
@@ -147,7 +148,7 @@ class Verifier:
             trial = found.trial
             if error := found.reference.error:
                 self._try_otherwise(error, trial.inputs, probed=bool(watched))
-                verdict = _unproven(f"the source does not run: {error}{_hint(trial.inputs)}")
+                verdict = _unproven(_source_error(error, trial.inputs, kind))
             elif error := found.answer.error:
                 verdict = Verdict(status=Status.FAILED, reason=f"the result does not run: {error}")
             else:
@@ -357,9 +358,22 @@ def _unproven(reason: str) -> Verdict:
     return Verdict(status=Status.UNPROVEN, reason=reason)
 
 
-def _hint(inputs: SharedInputs) -> str:
+def _source_error(error: str, inputs: SharedInputs, kind: str) -> str:
+    """Say that it is not the rewrite that fails, where, and what to do."""
+    failed = _FAILED_NODE.search(error)
     sizes = ", ".join(f"{name} = {size}" for name, size in inputs.guessed)
-    return f" (made up: {sizes}; give inputs of the right size with --data)" if sizes else ""
+    if sizes:
+        return (
+            f"the source does not run: {error} (made up: {sizes}; give inputs of the right size with --data)"
+        )
+    if failed is None:
+        return f"the source does not run: {error}"
+    operator, node = failed.groups()
+    return (
+        f"the source itself, before any pass, does not run on these inputs ({kind}): {operator} {node} "
+        "fails; a size that tracing took from one example may be baked in there: give inputs on which it "
+        f"runs with --data, or export it again with another example. onnxruntime says: {error}"
+    )
 
 
 def _cut_text(cuts: Cuts) -> str:

@@ -17,11 +17,12 @@ from graphopt.core.errors import (
     UsageError,
 )
 from graphopt.recipes.compilation import CompileOptions, compile_into, plan_for
-from graphopt.recipes.mending_trial import try_mending
+from graphopt.recipes.mending_trial import Mending, try_mending
 from graphopt.recipes.support import Checked, aim_at, check_file, hint, refusal
 from graphopt.recipes.support_fix import fix_file
 from graphopt.recipes.support_record import record
 from graphopt.recipes.support_summary import by_operator, groups_of, next_step, to_json
+from graphopt.surgery import PassStep
 
 NET = """
     <ir_version: 8, opset_import: ["" : 11]>
@@ -365,3 +366,58 @@ def test_operators_of_exporters_are_unsupported_without_a_body(shared_dir: Path)
     bad = [item.operator for item in support.nodes if item.verdict.value == "unsupported"]
     assert bad.count("mmcv::MMCVDeformConv2d") == 13
     assert np.sum(list(support.int64.values())) > 40
+
+
+NMS = """
+    <ir_version: 8, opset_import: ["" : 11, "npu" : 1]>
+    net (float[1,{count},1,4] boxes, float[1,{count},3] scores)
+        => (float[1,7,4] b, float[1,7] s, float[1,7] c, int32[1] n) {{
+            b, s, c, n = npu.BatchMultiClassNMS <iou_threshold = 0.5, score_threshold = 0.1,
+                max_size_per_class = 7, max_total_size = 7> (boxes, scores)
+        }}
+"""
+NEAREST = """
+    <ir_version: 8, opset_import: ["" : 11]>
+    net (float[1,5,8,9] x, float[1,5,16,18] a) => (float[1,5,16,18] y)
+        <float[4] k = {1, 1, 2, 2}, float[0] roi = {}> {
+        r = Resize <mode = "nearest", nearest_mode = "floor",
+            coordinate_transformation_mode = "asymmetric">(x, roi, k)
+        y = Add(r, a)
+    }
+"""
+
+
+def test_what_the_operator_of_a_detector_does_not_take_is_told_with_what_to_do(
+    check: Callable[..., Checked],
+) -> None:
+    checked = check(NMS.format(count=4100))
+    remedies = {g.finding.code: g.remedy for g in groups_of(checked.support, try_mending(checked))}
+    assert "force_fp16" in remedies["nms_float32"]
+    assert "must_keep_origin_dtype" in remedies["nms_float32"]
+    assert "replace_nms:max_candidates=4080" in remedies["nms_candidates"]
+    fewer = check(NMS.format(count=4080))
+    assert "nms_candidates" not in {g.finding.code for g in groups_of(fewer.support, None)}
+
+
+def test_what_a_pass_would_write_is_told_with_the_options_that_avoid_it(
+    check: Callable[..., Checked],
+) -> None:
+    checked, written = check(CLEAN), check(NMS.format(count=4100))
+    mending = Mending(steps=(PassStep("replace_nms"),), before=checked.support, after=written.support)
+    remark = next_step(checked, mending)[1]
+    assert "1 of them would not be with replace_nms:boundary=fp16, which changes numbers" in remark
+    assert "replace_nms:max_candidates=4080" in remark
+    same = Mending(steps=(PassStep("replace_nms"),), before=written.support, after=written.support)
+    assert "would not be" not in next_step(written, same)[1]
+
+
+def test_rounding_of_nearest_is_mended_with_the_option_that_it_needs(
+    check: Callable[..., Checked], tmp_path: Path
+) -> None:
+    checked = check(NEAREST)
+    mending = try_mending(checked)
+    assert mending.mended[("Resize_0", "resize_rounding")] == "replace_merge_cells:coordinates=half_pixel"
+    assert mending.after.verdict.value == "fine"
+    fixed = fix_file(checked, tmp_path / "net.opt.onnx")
+    assert fixed.report is not None
+    assert fixed.report.verification.status.value == "proven"

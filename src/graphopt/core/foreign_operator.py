@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import onnx
 import onnx_ir as ir
@@ -121,9 +122,20 @@ Raises ``PreconditionError`` when the call is none that it understands.
 
 
 class Caution(str):
-    """A broken limit that costs speed or precision and not the compilation; ``check`` yields it as such."""
+    """A broken limit that costs speed or precision and not the compilation; ``check`` yields it as such.
 
-    __slots__ = ()
+    Attributes:
+        code: by which advice finds it, as of a finding of ``compile.support``.
+    """
+
+    __slots__ = ("code",)
+    code: str
+
+    def __new__(cls, text: str, code: str = "operator_limit") -> Self:
+        """Make a clause with its code."""
+        made = super().__new__(cls, text)
+        made.code = code
+        return made
 
 
 def _no_complaint(call: Call) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 import tempfile
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from graphopt.core.artefacts import Artefact, sidecar_path
-from graphopt.core.errors import GraphoptError, VerificationError
+from graphopt.core.errors import GraphoptError, PreconditionError, VerificationError
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.roles import Roles
 from graphopt.recipes.rewrite import rewrite
@@ -92,6 +93,7 @@ class BatchCopies:
         return self._with_proof(report, output, size)
 
     def _rewrite(self, output: Path, size: int, verify: Verify, *, force: bool) -> RewriteReport:
+        self._check_inputs(size)
         steps = [
             *(() if self._has(size) else (PassStep("set_batch", {"size": size}),)),
             PassStep("static_shapes"),  # sizes that followed an open batch are constants now
@@ -105,6 +107,20 @@ class BatchCopies:
             roles=self.roles,
             verify=verify,
             force=force,
+        )
+
+    def _check_inputs(self, size: int) -> None:
+        """Refuse what ``set_batch`` cannot decide by itself, in words for those who did not call it."""
+        specs = input_specs(load_model(self.source))
+        batches = {spec.shape[0] if spec.shape else None for spec in specs}
+        if self._has(size) or len(batches) == 1:
+            return
+        path = shlex.quote(str(self.source))
+        listed = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in specs)
+        raise PreconditionError(
+            f"{self.source}: which inputs follow the batch is not told by their sizes ({listed}), so that no "
+            f"copy for batch {size} is made; name them in a copy of your own, and take that with no batch:\n"
+            f"  graphopt apply {path} --passes set_batch:size={size}:inputs={specs[0].name},static_shapes"
         )
 
     def _has(self, size: int) -> bool:

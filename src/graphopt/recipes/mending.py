@@ -127,9 +127,20 @@ CHOICES: Mapping[str, str] = MappingProxyType(
         "dynamic_input": "set_batch:size=N or static_shapes:shapes=NAME=1x3xHxW, as you choose",
         "model_opset": "lower_opset:to=N, as you choose",
         "ir_version": "graphopt compile, whose copies have an old one",
+        "nms_float32": "ATC's default precision, force_fp16, which makes it float16; must_keep_origin_dtype "
+        "leaves it to the chip's CPU or fails",
+        "nms_candidates": "replace_nms:max_candidates=4080 on the graph that has its NonMaxSuppression",
     }
 )
 """By limit: what mends it once the user has said something."""
+
+WRITTEN_WITHOUT: Mapping[str, str] = MappingProxyType(
+    {
+        "nms_float32": "replace_nms:boundary=fp16",
+        "nms_candidates": "replace_nms:max_candidates=4080",
+    }
+)
+"""By limit of an operator that a pass writes: how it is written without it, at the price of other numbers."""
 
 _ONLY_OPERATOR = ("not_registered", "opset", "function")
 
@@ -174,7 +185,10 @@ ORDER: tuple[str, ...] = (
 """In which passes mend one after another: what removes whole regions first, what only narrows last."""
 
 OPTIONS: Mapping[tuple[str, str], Mapping[str, object]] = MappingProxyType(
-    {("conv_width", "conv1d_to_conv2d"): MappingProxyType({"length": "height"})}
+    {
+        ("conv_width", "conv1d_to_conv2d"): MappingProxyType({"length": "height"}),
+        ("resize_rounding", "replace_merge_cells"): MappingProxyType({"coordinates": "half_pixel"}),
+    }
 )
 """Options that a pass needs to mend a limit."""
 

@@ -33,7 +33,7 @@ class Mending:
         steps: that mend, in order, each once and again where a later one opened new sites.
         before: verdicts of the model as it is.
         after: verdicts of the mended model; of the model as it is, when nothing mends.
-        mended: finding -> pass that made it go.
+        mended: finding -> pass that made it go, with the options that it needs, as typed.
         declined: finding -> (pass, why it leaves the node alone), where nothing mends.
         approximate: finding -> passes that would mend it and change numbers; they are not tried.
     """
@@ -120,7 +120,7 @@ class _Trial:
         if _badness(support) >= _badness(self.support):
             return
         before, self.faults = self.faults, _faults(support)
-        self.mended |= dict.fromkeys(before.keys() - self.faults.keys(), step.name)
+        self.mended |= dict.fromkeys(before.keys() - self.faults.keys(), str(step))
         self.model, self.support = candidate, support
         self.steps.append(step)
         self.tried = {step.name}

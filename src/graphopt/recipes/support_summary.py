@@ -8,7 +8,7 @@ from typing import Any
 
 from graphopt.compile.support.check import NodeSupport, Support
 from graphopt.compile.support.verdicts import SOURCES, Finding, Verdict
-from graphopt.recipes.mending import CHOICES
+from graphopt.recipes.mending import CHOICES, WRITTEN_WITHOUT
 from graphopt.recipes.mending_trial import Mending
 from graphopt.recipes.support import Checked, options_text
 
@@ -126,7 +126,7 @@ def next_step(checked: Checked, mending: Mending | None) -> tuple[str, str]:
     if mending is None and (support.model or any(node.faults for node in support.nodes)):
         return this, "without --no-trial, the passes that mend are named"
     if mending is not None and mending.steps:
-        remark = f"the passes that mend leave {_left(mending.after)}"
+        remark = f"the passes that mend leave {_left(mending.after)}{_avoidable(mending)}"
         if checked.stripped:
             remark += "; --fix proves its numbers, and so needs the file with its weights"
         return f"{this} --fix", remark
@@ -139,6 +139,17 @@ def compile_command(path: Path, support: Support) -> str:
     """Return how to compile a model; an open batch is fixed there."""
     batch = " --batch 1" if any(item.code == "dynamic_input" for item in support.model) else ""
     return f"graphopt compile {path} --target atc {options_text(support.aim)}{batch}"
+
+
+def _avoidable(mending: Mending) -> str:
+    """Name the options under which passes write operators that break fewer limits."""
+    before = {item.code for node in mending.before.nodes for item in node.faults}
+    codes = Counter(item.code for node in mending.after.nodes for item in node.faults)
+    return "".join(
+        f"; {codes[code]} of them would not be with {typed}, which changes numbers"
+        for code, typed in WRITTEN_WITHOUT.items()
+        if codes[code] and code not in before
+    )
 
 
 def _left(support: Support) -> str:

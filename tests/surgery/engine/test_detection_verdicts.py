@@ -277,3 +277,13 @@ def test_what_several_passes_say_is_put_together() -> None:
     assert (both.limit, both.iou_threshold, both.score_threshold) == (100, 0.5, 0.05)
     assert both.tolerance is wide
     assert len(add_detections([first], Detections(dets="others"))) == 2
+
+
+def test_corners_in_reversed_order_are_told_from_a_source_that_detects_nothing() -> None:
+    rows = np.array([[30, 40, 10, 20, 0.9], [35, 45, 15, 25, 0.8]], np.float32)
+    answers = [{"dets": rows, "labels": np.array([1, 2])}]
+    found = judge_sets(answers, answers, FLOAT32_REORDERED, [WHAT])
+    assert found.status is Status.UNPROVEN
+    assert "none has an area (4 rows of both sides" in found.reason
+    assert "x1, y1, x2, y2" in found.reason
+    assert "detects nothing" not in found.reason

@@ -132,6 +132,18 @@ def test_sizes_that_do_not_fit_are_told_with_what_was_tried(verified: Any) -> No
     assert "made up: n = 2; give inputs of the right size with --data" in found.reason
 
 
+def test_a_size_that_is_baked_into_the_source_is_told_with_its_node(verified: Any) -> None:
+    found = verified(
+        "(float[4,3] x) => (float[7,3] y) <int64[2] size = {7,3}> {"
+        " a = Relu (x) n = NonZero (a) t = Transpose (n) f = Cast <to = 1> (t)"
+        " [baked] r = Reshape (f, size) i = Identity (r) y = Exp (i) }"
+    )
+    assert found.status is Status.UNPROVEN
+    assert "the source itself, before any pass, does not run on these inputs" in found.reason
+    assert "Reshape baked fails" in found.reason
+    assert "--data" in found.reason
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -205,7 +205,8 @@ def _check(call: Call) -> Iterator[str]:
             yield Caution(f"{name} is {call.integer(name)}, newer kernels take 1 to {_LARGEST}")
     if call.dtype(_BOXES) is ir.DataType.FLOAT:  # lists of dtypes in canndev's configuration, mid-2022
         yield Caution(
-            "its boxes are float32, which Ascend310, 310B, 310P and 910 do not take: they take float16"
+            "its boxes are float32, which Ascend310, 310B, 310P and 910 do not take: they take float16",
+            code="nms_float32",
         )
     elif call.dtype(_BOXES) is not ir.DataType.FLOAT16:
         yield f"its boxes are {call.dtype(_BOXES).name}, not float16 or float32"
@@ -215,7 +216,8 @@ def _check(call: Call) -> Iterator[str]:
     if boxes is not None and len(boxes) == 4:
         if isinstance(boxes[1], int) and boxes[1] > _PROPOSALS:
             yield Caution(
-                f"of {boxes[1]} boxes the kernel of 2022 looks at the best {_PROPOSALS} of a class only"
+                f"of {boxes[1]} boxes the kernel of 2022 looks at the best {_PROPOSALS} of a class only",
+                code="nms_candidates",
             )
         if scores is not None and len(scores) == 3 and boxes[2] not in (1, scores[2]):
             yield f"it has {boxes[2]} boxes for {scores[2]} classes, not 1 or as many as classes"
