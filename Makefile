@@ -13,11 +13,11 @@ PYTEST_ARGS ?=
 $(VENV)/installed-run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch,openvino,report,vision]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch,openvino,report,vision,coco]'
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch,openvino,report,vision,simplifiers,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch,openvino,report,vision,coco,simplifiers,dev]'
 	touch $@
 
 # The main job, then the user's own line on a graph as torch 1.6 exported it, with the useless Pad.
