@@ -63,7 +63,13 @@ def parse_steps(text: str) -> tuple[PassStep, ...]:
     steps = tuple(_parse_step(item.strip()) for item in text.split(",") if item.strip())
     if not steps:
         raise UsageError("no pass was given; 'graphopt passes' lists them")
-    for step in steps:
+    for place, step in enumerate(steps):
+        if "=" in step.name and place:
+            before = steps[place - 1].name
+            raise UsageError(
+                f"{step.name!r} is no pass; an option follows its pass after a colon, not a comma: "
+                f"{before}:{step.name}"
+            )
         make_pass(step)
     return steps
 

@@ -16,6 +16,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 """Per kind of task the roles that its outputs may have; ``dets`` are boxes with scores, as in mmdetection."""
 
 
+_JOINED = ("boxes", "scores")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Roles:
     """The roles of a model's outputs.
@@ -63,6 +66,11 @@ def parse_roles(text: str) -> Roles:
         raise UsageError(f"--as {kind} needs the roles of the outputs: {kind}:{','.join(KINDS[kind])}")
     names = tuple(item[0] for item in items)
     for name in names:
+        if kind == "detection" and name in _JOINED:
+            raise UsageError(
+                f"--as: detection has no role {name!r}: dets are boxes with their scores as a fifth column, "
+                "[n, 5]; outputs that hold them apart have no roles, and are compared number by number"
+            )
         if name not in KINDS[kind]:
             raise UsageError(f"--as: unknown role {name!r} of {kind}; {did_you_mean(name, KINDS[kind])}")
         if names.count(name) > 1:

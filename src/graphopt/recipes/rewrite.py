@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from graphopt.core.artefacts import Artefact
+from graphopt.core.errors import ExpectedMatchError
 from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.roles import Roles
@@ -51,6 +52,7 @@ def rewrite(
     """
     artefact = Artefact.load(source)  # once: it hashes the whole file
     recipe = find_recipe(recipe_name) if recipe_name else _recorded_recipe(artefact, needed=steps is None)
+    own = steps is None and recipe is not None
     if steps is None:
         assert recipe is not None
         steps = recipe.passes
@@ -65,19 +67,27 @@ def rewrite(
             specs, data=data, recipe=recipe, golden=golden, count=_COUNT if data else _GOLDEN_COUNT
         )
         samples = Samples(feeds=feeds.samples, kind=feeds.kind)
-    return rewrite_file(
-        source,
-        output,
-        steps,
-        verify=verify,
-        samples=samples,
-        force=force,
-        keep_proven=keep_proven,
-        allow_unproven=allow_unproven,
-        recipe=recipe.name if recipe else "",
-        known_outputs=known,
-        on_progress=on_progress,
-    )
+    try:
+        return rewrite_file(
+            source,
+            output,
+            steps,
+            verify=verify,
+            samples=samples,
+            force=force,
+            keep_proven=keep_proven,
+            allow_unproven=allow_unproven,
+            recipe=recipe.name if recipe else "",
+            known_outputs=known,
+            on_progress=on_progress,
+        )
+    except ExpectedMatchError as error:
+        if not own or recipe is None:
+            raise
+        raise ExpectedMatchError(
+            f"{error}; the recipe {recipe.name} promises this of its own model, as exported: is {source} "
+            "that? Passes given with --passes or --preset promise nothing"
+        ) from error
 
 
 def _recorded_recipe(artefact: Artefact | None, *, needed: bool) -> Recipe | None:

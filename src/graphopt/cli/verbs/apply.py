@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--passes", default="", help="Passes in order, with options: remove_pad,set_batch:size=4")
 @click.option(
     "--preset",
-    type=click.Choice(sorted(PRESETS)),
+    metavar=f"[{'|'.join(sorted(PRESETS))}]",
     default=None,
     help="A named list of passes: clean for any model, detector for Ascend.",
 )
@@ -86,7 +86,7 @@ def command(
             if passes and preset
             else "say what to apply with one of --passes, --preset or --recipe; see: graphopt passes"
         )
-    steps = parse_steps(passes or PRESETS[preset or ""]) if passes or preset else None
+    steps = parse_steps(passes or _preset(preset or "")) if passes or preset is not None else None
     if require_static:
         steps = _requiring_static(find_recipe(recipe_name).passes if steps is None else steps)
     progress = Progress()
@@ -114,6 +114,18 @@ def command(
         progress.clear()
     show_rewrite(report, as_json=as_json, written=not dry_run)
     return 1 if report.dropped else 0
+
+
+def _preset(name: str) -> str:
+    from graphopt.core.discovery import did_you_mean
+    from graphopt.core.errors import UsageError
+    from graphopt.recipes.catalogue import recipe_names
+
+    if name in PRESETS:
+        return PRESETS[name]
+    if name in recipe_names():
+        raise UsageError(f"{name} is a recipe, not a preset: --recipe {name} applies its passes")
+    raise UsageError(f"unknown preset {name!r}; {did_you_mean(name, PRESETS)}")
 
 
 def _requiring_static(steps: "Sequence[PassStep]") -> "tuple[PassStep, ...]":
