@@ -17,7 +17,7 @@ $(VENV)/installed-run: pyproject.toml
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch,openvino,report,vision,coco,simplifiers,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch,openvino,report,vision,coco,mmdet,simplifiers,dev]'
 	touch $@
 
 # The main job, then the user's own line on a graph as torch 1.6 exported it, with the useless Pad.
