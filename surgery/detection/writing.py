@@ -95,7 +95,8 @@ class SuppressionWriter:
             sets = found.classes
             boxes = self._op("Tile", boxes, self._build.integers((1, 1, sets, 1), "repeats"))
         if self._found.keeps_flat and not self._choices.drop_flat:
-            self._stand_ins = StandIns(self._build, self._cast(boxes, ir.DataType.FLOAT), count, sets)
+            read = self._cast(boxes, self._dtype)  # rounding makes more boxes flat
+            self._stand_ins = StandIns(self._build, self._cast(read, ir.DataType.FLOAT), count, sets)
             boxes = self._stand_ins.enter()
         boxes, scores = self._cast(boxes, self._dtype), self._cast(scores, self._dtype)
         boxes.shape = ir.Shape([found.batch, count, sets, 4])

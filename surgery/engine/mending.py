@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from graphopt.core.tensors import Array
 from graphopt.surgery.engine.trials import Candidate
+from graphopt.surgery.engine.verdicts import Verdict
 from graphopt.surgery.graph_pass import Pass
 
 
@@ -25,8 +26,41 @@ def mend(model: ir.Model, passes: Sequence[Pass]) -> dict[str, str]:
 
 def mended(candidate: Candidate, passes: Sequence[Pass]) -> Candidate:
     """Return a candidate that is mended like the source: what a pass has replaced is as it is."""
+    if candidate.is_measured:
+        return candidate
     model = candidate.model.clone()
     return dataclasses.replace(candidate, model=model) if mend(model, passes) else candidate
+
+
+def without_rounding(
+    source: ir.Model, candidates: Sequence[Candidate], passes: Sequence[Pass]
+) -> Candidate | None:
+    """Return the source without the rounding that passes give the reference, to see what that alone moves.
+
+    Args:
+        source: as it was exported.
+        candidates: the last one with detections tells which outputs these are.
+        passes: all of a plan.
+    """
+    if not any(item.rounds_reference for item in passes):
+        return None
+    found = next((item for item in reversed(candidates) if item.detections), None)
+    if found is None:
+        return None
+    model = source.clone()
+    mend(model, [item for item in passes if not item.rounds_reference])
+    names = {value.name or "": value.name or "" for value in model.graph.outputs}
+    return dataclasses.replace(found, model=model, names=names, casts_outputs=False, is_measured=True)
+
+
+def cost_of_rounding(verdict: Verdict) -> str:
+    """Say how far rounding alone moves detections; see ``without_rounding``."""
+    if verdict.detections:
+        figures = "; ".join(item.summary for item in verdict.detections)
+        text = f"beside the source as it is, the source so rounded has {figures}"
+    else:
+        text = f"how far this rounding alone moves detections could not be measured ({verdict.reason})"
+    return f"{text}; the proof does not cover this loss, evaluate the metric"
 
 
 def note_of(counters: Mapping[str, str], answers: Sequence[Mapping[str, Array]]) -> str:

@@ -29,6 +29,7 @@ class Candidate:
         tolerance: what its passes may change.
         casts_outputs: whether one of its passes may change the dtype of outputs.
         detections: outputs to be compared as sets, by tensor of the source.
+        is_measured: whether only its distance is asked for: it is not mended, and no difference explained.
     """
 
     model: ir.Model
@@ -36,6 +37,7 @@ class Candidate:
     tolerance: Tolerance
     casts_outputs: bool = False
     detections: tuple[Detections, ...] = ()
+    is_measured: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from graphopt.surgery.engine.detection_verdicts import in_source, judge_sets
 from graphopt.surgery.engine.feeds import PICTURE_SIZES, Feeds, SharedInputs, shared_inputs
 from graphopt.surgery.engine.foreign import Operator, foreign_nodes, output_specs_of
 from graphopt.surgery.engine.made_inputs import INTEGERS_BELOW, SEEDED, make_inputs
-from graphopt.surgery.engine.mending import mend, mended, note_of
+from graphopt.surgery.engine.mending import cost_of_rounding, mend, mended, note_of, without_rounding
 from graphopt.surgery.engine.opening import Cuts, Side, no_cuts, nodes_behind, plan_cuts
 from graphopt.surgery.engine.output_dtypes import with_source_dtypes
 from graphopt.surgery.engine.own_inputs import NOT_ALONE, Probe, add_probes, with_probes
@@ -88,10 +88,12 @@ class Verifier:
 
     def _judge(self, candidates: Sequence[Candidate]) -> tuple[Verdict, ...]:
         source = load_model(self.source)
+        plain = without_rounding(source, candidates, self.passes)
         self._counters = mend(source, self.passes)
         verdicts: dict[int, Verdict] = {}
         groups: dict[object, list[Trial]] = {}
-        for place, candidate in enumerate(candidates):
+        measured = [plain] if plain is not None and self._counters else []
+        for place, candidate in enumerate([*candidates, *measured]):
             try:
                 same = mended(candidate, self.passes) if self._counters else candidate
                 trial = self._trial(source, place, same)
@@ -107,7 +109,11 @@ class Verifier:
                 return self._judge(candidates)
             except PreconditionError as error:
                 verdicts.update({trial.place: _unproven(str(error)) for trial in trials})
-        return tuple(verdicts[place] for place in range(len(candidates)))
+        found = tuple(verdicts[place] for place in range(len(candidates)))
+        if not measured:
+            return found
+        cost = cost_of_rounding(verdicts[len(candidates)])
+        return tuple(v.with_note(cost) if v.detections and v.status is Status.PROVEN else v for v in found)
 
     def _trial(self, source: ir.Model, place: int, candidate: Candidate) -> Trial:
         if candidate.casts_outputs:
@@ -155,7 +161,7 @@ class Verifier:
                 verdict = _verdict(source, found, count, kind)
                 if verdict.status is Status.FAILED:
                     verdict = self._as_sets(source, found, count, kind, verdict)
-                if verdict.status is Status.FAILED:
+                if verdict.status is Status.FAILED and not trial.candidate.is_measured:
                     verdict = self._between_selections(source, trial, feeds, count, verdict)
                 outputs = found.reference.outputs[:count]
                 verdict = with_probes(verdict, probes[trial.place], outputs)

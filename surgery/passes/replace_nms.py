@@ -14,6 +14,7 @@ import onnx_ir as ir
 from graphopt.core.detections import FLOAT16_DETECTIONS, FLOAT32_DETECTIONS, Detections
 from graphopt.core.errors import UsageError
 from graphopt.surgery.detection.facts import Facts
+from graphopt.surgery.detection.half_reference import Entry, round_entries
 from graphopt.surgery.detection.naming import NAMES, name_outputs
 from graphopt.surgery.detection.reasons import UnsuitableError
 from graphopt.surgery.detection.row_filters import RowFilter, row_filters, undo_filter
@@ -67,7 +68,8 @@ class ReplaceNms(GraphPass):
     After: ``boxes[1,N,q,4], scores[1,N,C] -> npu.BatchMultiClassNMS -> dets[M,5], labels[M]``; missing
     detections are rows of zeros, missing proposals of a second stage are copies of the best one.
     Detections without area are dropped unless the model reads on; overlaps within rounding of the
-    threshold may be decided otherwise.
+    threshold may be decided otherwise. With ``boundary=fp16`` a two-stage result is compared with a source
+    whose proposals are rounded at the same place; the report tells how far that alone moves detections.
     Seen in: fcos, nas_fpn, faster_rcnn_dcn, dense_detector, two_stage_detector.
     Known as: nms-to-BatchMultiClassNMS (28), nms -> BatchMultiClassNMS (S2).
 
@@ -190,23 +192,37 @@ class ReplaceNms(GraphPass):
             tolerance=FLOAT16_DETECTIONS if self.boundary == "fp16" else FLOAT32_DETECTIONS,
         )
 
+    @property
+    def rounds_reference(self) -> bool:
+        """Whether the reference is rounded too; see ``Pass.rounds_reference``."""
+        return self.boundary == "fp16"
+
+    def mend_reference(self, model: ir.Model) -> Mapping[str, str]:
+        """Round proposals in the reference where the result does; final detections have bounds for it."""
+        if not self.rounds_reference or next(nodes_of(model, "NonMaxSuppression"), None) is None:
+            return {}
+        places = self._rewritten(model.clone())
+        return round_entries(model, [Entry.of(place.found) for place in places if place.found.is_inner])
+
     def _tried(self, model: ir.Model) -> "_Trial | None":
         """Run on a copy, to see which outputs it comes to: a second stage is read once the first is done."""
         if next(nodes_of(model, "NonMaxSuppression"), None) is None:
             return None
         copy, found = model.clone(), None
-        outputs = list(copy.graph.outputs)
+        for place in self._rewritten(copy):
+            outputs = list(copy.graph.outputs)
+            ends = [_place_among(outputs, place.found, kind) for kind in NAMES]
+            if ends[0] is not None:
+                found = _Trial(model=copy, found=place.found, dets=ends[0], labels=ends[1])
+        return found
+
+    def _rewritten(self, copy: ir.Model) -> Iterator["_Place"]:
+        """Rewrite a copy, and yield each suppression just before its turn."""
         while places := [place for place in self.sites(copy) if isinstance(place, Site)]:
             for place in places:
-                if not isinstance(place, _Place):
-                    self.rewrite(copy, place)
-                    continue
-                ends = [_place_among(outputs, place.found, kind) for kind in NAMES]
-                if ends[0] is not None:
-                    found = _Trial(model=copy, found=place.found, dets=ends[0], labels=ends[1])
+                if isinstance(place, _Place):
+                    yield place
                 self.rewrite(copy, place)
-                outputs = list(copy.graph.outputs)
-        return found
 
     def _limited(self, found: Suppression) -> Suppression:
         total = found.total
