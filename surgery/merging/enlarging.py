@@ -105,7 +105,9 @@ def plan_enlarging(
     for old, new, scale in zip(before, after, scales, strict=True):
         if isinstance(old, int) and isinstance(new, int):
             if new % old:
-                return f"{old} to {new} is no whole ratio; static_shapes and normalize_resize spell it"
+                return (
+                    f"{old} to {new} is no whole ratio; static_shapes and normalize_resize make it constant"
+                )
             factors.append(new // old)
         elif (old is not None and old == new) or scale == 1.0:  # a batch of any size
             factors.append(1)

@@ -5,9 +5,21 @@ import onnx
 import pytest
 
 import graphopt.compile.support as tables
+from graphopt.core import operators
 from graphopt.core.operators import all_operators
-from graphopt.recipes.mending import BY_ASPECT, BY_LIMIT, BY_OPERATOR, OPTIONS, ORDER, mends, mends_limit
+from graphopt.recipes.mending import (
+    BY_ASPECT,
+    BY_LIMIT,
+    BY_OPERATOR,
+    CHOICES,
+    OPTIONS,
+    ORDER,
+    WRITTEN_WITHOUT,
+    mends,
+    mends_limit,
+)
 from graphopt.surgery.catalogue import pass_names
+from graphopt.surgery.steps import parse_steps
 
 NAMED = {name for names in (*BY_OPERATOR.values(), *BY_ASPECT.values()) for name in names}
 
@@ -46,6 +58,18 @@ def test_limits_are_codes_of_rules_and_their_passes_exist() -> None:
     assert named <= set(pass_names())
     assert all(pair[1] in BY_LIMIT[pair[0]] for pair in OPTIONS)
     assert len(set(ORDER)) == len(ORDER)
+
+
+def test_limits_of_written_operators_are_codes_of_their_cautions() -> None:
+    folder = Path(operators.__file__).parent
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
+    assert set(re.findall(r'code="(\w+)"', text)) == WRITTEN_WITHOUT.keys() & CHOICES.keys()
+
+
+@pytest.mark.parametrize(("name", "option"), WRITTEN_WITHOUT.values())
+def test_options_that_avoid_a_limit_are_options_of_the_pass(name: str, option: str) -> None:
+    [step] = parse_steps(f"{name}:{option}")
+    assert str(step) == f"{name}:{option}"
 
 
 def test_every_pass_that_mends_a_limit_exactly_has_its_turn() -> None:

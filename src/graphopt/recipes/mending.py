@@ -134,13 +134,13 @@ CHOICES: Mapping[str, str] = MappingProxyType(
 )
 """By limit: what mends it once the user has said something."""
 
-WRITTEN_WITHOUT: Mapping[str, str] = MappingProxyType(
+WRITTEN_WITHOUT: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "nms_float32": "replace_nms:boundary=fp16",
-        "nms_candidates": "replace_nms:max_candidates=4080",
+        "nms_float32": ("replace_nms", "boundary=fp16"),
+        "nms_candidates": ("replace_nms", "max_candidates=4080"),
     }
 )
-"""By limit of an operator that a pass writes: how it is written without it, at the price of other numbers."""
+"""By limit of an operator that a pass writes: the pass, and its option that avoids it and changes numbers."""
 
 _ONLY_OPERATOR = ("not_registered", "opset", "function")
 

@@ -144,11 +144,17 @@ def compile_command(path: Path, support: Support) -> str:
 def _avoidable(mending: Mending) -> str:
     """Name the options under which passes write operators that break fewer limits."""
     before = {item.code for node in mending.before.nodes for item in node.faults}
-    codes = Counter(item.code for node in mending.after.nodes for item in node.faults)
+    options: dict[str, list[str]] = {}
+    nodes: dict[str, set[str]] = {}
+    for code, (name, option) in WRITTEN_WITHOUT.items():
+        places = {n.name for n in mending.after.nodes for item in n.faults if item.code == code}
+        if places and code not in before:
+            options.setdefault(name, []).append(option)
+            nodes.setdefault(name, set()).update(places)
     return "".join(
-        f"; {codes[code]} of them would not be with {typed}, which changes numbers"
-        for code, typed in WRITTEN_WITHOUT.items()
-        if codes[code] and code not in before
+        f", {len(nodes[name])} of them what {name} writes: {':'.join([name, *said])} breaks fewer limits, "
+        "and changes numbers"
+        for name, said in options.items()
     )
 
 

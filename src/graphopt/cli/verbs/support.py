@@ -134,7 +134,7 @@ def _fix(
     else:
         verification = fixed.report.verification
         reason = f" ({verification.reason})" if verification.reason else ""
-        steps = ", ".join(step.name for step in fixed.mending.steps)
+        steps = ", ".join(str(step) for step in fixed.mending.steps)
         compile_it = compile_command(output, after)
         look = f"graphopt support {output} {options_text(after.aim)}"
         show_fixed(
