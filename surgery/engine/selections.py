@@ -31,11 +31,20 @@ class Between:
 
     Attributes:
         answers: of a trial that is cut at them.
+        feeds: inputs of that trial.
         operators: of the selecting nodes that chose otherwise in the rewritten model.
     """
 
     answers: Answers
+    feeds: tuple[Feeds, ...]
     operators: tuple[str, ...]
+
+    def note(self, reason: str) -> str:
+        """Say what that means for outputs that differ for a reason."""
+        return (
+            f"{', '.join(self.operators)} chose otherwise between nearly equal numbers, and so {reason}; "
+            "what it chooses from, and what follows from the source's choice, is equal"
+        )
 
 
 def compare_between(
@@ -67,7 +76,7 @@ def compare_between(
     (answers,) = runner.run(source, [dataclasses.replace(trial, cuts=cuts)], fed)
     if answers.reference.error or answers.answer.error:
         return None
-    return Between(answers, tuple(dict.fromkeys(flipped)))
+    return Between(answers, fed, tuple(dict.fromkeys(flipped)))
 
 
 def _selecting_nodes(model: ir.Model) -> list[ir.Node]:

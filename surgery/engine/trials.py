@@ -11,11 +11,13 @@ from graphopt.core.child import Child
 from graphopt.core.comparison import Tolerance
 from graphopt.core.detections import Detections
 from graphopt.core.onnx_files import input_specs
+from graphopt.core.tensors import Array
 from graphopt.surgery.engine.beside import join, why_not_joined
+from graphopt.surgery.engine.detection_verdicts import in_source
 from graphopt.surgery.engine.feeds import Feeds, SharedInputs, split_feed
 from graphopt.surgery.engine.lean_model import lean_model
 from graphopt.surgery.engine.model_runs import Run, run_models
-from graphopt.surgery.engine.opening import Cuts, open_model
+from graphopt.surgery.engine.opening import Cuts, Pair, open_model
 from graphopt.surgery.graph_edits import remove_dead
 
 
@@ -71,6 +73,34 @@ class Answers:
     answer: Run
     same: frozenset[str] = frozenset()
 
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs to be compared."""
+        return [pair for pair in self.trial.cuts.pairs if pair.label not in self.same]
+
+    @property
+    def expected(self) -> list[dict[str, Array]]:
+        """What the source answered, by the labels of the pairs."""
+        return self.of_source(self.reference)
+
+    @property
+    def got(self) -> list[dict[str, Array]]:
+        """What the candidate answered, by the labels of the pairs; what it lacks is left out."""
+        return [
+            {pair.label: outputs[pair.other] for pair in self.pairs if pair.other in outputs}
+            for outputs in self.answer.outputs
+        ]
+
+    @property
+    def sets(self) -> list[Detections]:
+        """What is compared as sets, by the labels of the pairs."""
+        labels = {pair.source: pair.label for pair in self.pairs}
+        return [in_source(item, labels) for item in self.trial.candidate.detections]
+
+    def of_source(self, run: Run) -> list[dict[str, Array]]:
+        """Return what a run of the source answered, by the labels of the pairs."""
+        return [{pair.label: outputs[pair.source] for pair in self.pairs} for outputs in run.outputs]
+
 
 @dataclass
 class TrialRunner:
@@ -103,6 +133,13 @@ class TrialRunner:
         for trial in trials:
             if trial not in together:
                 yield self._run_apart(source, trial, feeds)
+
+    def run_source(self, source: ir.Model, trials: list[Trial], feeds: tuple[Feeds, ...]) -> Run:
+        """Run a source alone; return what trials of one key compare, by tensor."""
+        model = source.clone()
+        mine = self._open_source(model, trials)
+        (run,) = run_models([lean_model(model, self._spill())], feeds, self.scratch, waiting=self.waiting)
+        return _pick(run, mine)
 
     def _run_joined(
         self, source: ir.Model, trials: list[Trial], feeds: tuple[Feeds, ...]

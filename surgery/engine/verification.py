@@ -20,11 +20,12 @@ from graphopt.core.detections import Detections
 from graphopt.core.errors import PreconditionError, UsageError
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.tensors import Array, TensorSpec
-from graphopt.surgery.engine.detection_verdicts import in_source, judge_sets
+from graphopt.surgery.engine.detection_verdicts import judge_sets
 from graphopt.surgery.engine.feeds import PICTURE_SIZES, Feeds, SharedInputs, shared_inputs
 from graphopt.surgery.engine.foreign import Operator, foreign_nodes, output_specs_of
 from graphopt.surgery.engine.made_inputs import INTEGERS_BELOW, SEEDED, make_inputs
 from graphopt.surgery.engine.mending import cost_of_rounding, mend, mended, note_of, without_rounding
+from graphopt.surgery.engine.noise import SourceNoise, not_told
 from graphopt.surgery.engine.opening import Cuts, Side, no_cuts, nodes_behind, plan_cuts
 from graphopt.surgery.engine.output_dtypes import with_source_dtypes
 from graphopt.surgery.engine.own_inputs import NOT_ALONE, Probe, add_probes, with_probes
@@ -150,6 +151,7 @@ class Verifier:
         probed, probes = self._probed(source, trials)
         watched = [name for items in probes.values() for item in items for name in item.tensors]
         runner = TrialRunner(self.scratch, self.waiting, (*self._counters, *watched))
+        noise = SourceNoise(source, trials, feeds[:count], self.scratch)
         for found in runner.run(probed, trials, feeds):
             trial = found.trial
             if error := found.reference.error:
@@ -162,7 +164,7 @@ class Verifier:
                 if verdict.status is Status.FAILED:
                     verdict = self._as_sets(source, found, count, kind, verdict)
                 if verdict.status is Status.FAILED and not trial.candidate.is_measured:
-                    verdict = self._between_selections(source, trial, feeds, count, verdict)
+                    verdict = self._beside_noise(source, found, noise, feeds, verdict)
                 outputs = found.reference.outputs[:count]
                 verdict = with_probes(verdict, probes[trial.place], outputs)
                 verdict = verdict.with_note(note_of(self._counters, outputs))
@@ -182,26 +184,34 @@ class Verifier:
         """Look whether detections, which no pass called so, are equal as sets."""
         if self.roles is None or found.trial.candidate.detections:
             return failed
-        candidate = dataclasses.replace(found.trial.candidate, detections=(self.roles,))
-        trial = dataclasses.replace(found.trial, candidate=candidate)
-        verdict = _verdict(source, dataclasses.replace(found, trial=trial), count, kind)
+        verdict = _verdict(source, self._called_sets(found), count, kind)
         return verdict if verdict.detections else failed
 
-    def _between_selections(
-        self, source: ir.Model, trial: Trial, feeds: tuple[Feeds, ...], count: int, failed: Verdict
+    def _called_sets(self, found: Answers) -> Answers:
+        candidate = found.trial.candidate
+        if self.roles is None or candidate.detections:
+            return found
+        candidate = dataclasses.replace(candidate, detections=(self.roles,))
+        return dataclasses.replace(found, trial=dataclasses.replace(found.trial, candidate=candidate))
+
+    def _beside_noise(
+        self, source: ir.Model, found: Answers, noise: SourceNoise, feeds: tuple[Feeds, ...], failed: Verdict
     ) -> Verdict:
-        """Look whether only the choice between nearly equal numbers differs."""
-        found = compare_between(source, trial, feeds, self.scratch)
-        if found is None:
+        """Look whether only choices between near ties differ, or the source itself moves as much."""
+        count = len(noise.feeds)
+        cut = compare_between(source, found.trial, feeds, self.scratch)
+        if cut is not None:
+            verdict = _verdict(source, cut.answers, count, "")
+            if verdict.status is Status.PROVEN:
+                return verdict.with_note(cut.note(failed.reason))
+            own = SourceNoise(source, [cut.answers.trial], cut.feeds[:count], self.scratch)
+            if verdict.status is Status.FAILED and not own.explains(cut.answers, verdict):
+                return failed
+        found = self._called_sets(found) if failed.detections else found
+        moves = noise.explains(found, failed)
+        if not moves or _declared_wrongly(source, found.trial, found.answer.outputs):
             return failed
-        verdict = _verdict(source, found.answers, count, "")
-        if verdict.status is not Status.PROVEN:
-            return failed
-        chosen = ", ".join(found.operators)
-        return verdict.with_note(
-            f"{chosen} chose otherwise between nearly equal numbers, and so {failed.reason}; "
-            "what it chooses from, and what follows from the source's choice, is equal"
-        )
+        return dataclasses.replace(failed, status=Status.UNPROVEN, reason=not_told(moves))
 
     def _try_otherwise(self, error: str, inputs: SharedInputs, *, probed: bool) -> None:
         """Judge all anew when the source may run with an operator cut out, or with other sizes."""
@@ -301,26 +311,21 @@ def _own_shape(spec: TensorSpec, inputs: SharedInputs) -> tuple[int | str | None
 
 
 def _verdict(source: ir.Model, found: Answers, count: int, kind: str) -> Verdict:
-    trial, answer = found.trial, found.answer.outputs
-    pairs = [pair for pair in trial.cuts.pairs if pair.label not in found.same]
-    expected = [{pair.label: outputs[pair.source] for pair in pairs} for outputs in found.reference.outputs]
-    got = [{p.label: outputs[p.other] for p in pairs if p.other in outputs} for outputs in answer]
-    labels = {pair.source: pair.label for pair in pairs}
-    sets = [in_source(item, labels) for item in trial.candidate.detections]
-    verdict = judge_sets(expected[:count], got[:count], trial.candidate.tolerance, sets)
+    trial, expected = found.trial, found.expected
+    verdict = judge_sets(expected[:count], found.got[:count], trial.candidate.tolerance, found.sets)
     if verdict.status is Status.FAILED:
         return verdict
-    if wrong := _declared_wrongly(source, trial, answer):
+    if wrong := _declared_wrongly(source, trial, found.answer.outputs):
         return dataclasses.replace(verdict, status=Status.FAILED, reason=wrong)
     alike = tuple(
         TensorComparison(name=name, outcome=Outcome.MATCH, max_abs=0.0, margin=0.0, detail=SAME_NODES)
         for name in sorted(found.same)
     )
     verdict = dataclasses.replace(verdict, comparisons=(*verdict.comparisons, *alike))
-    if verdict.status is not Status.PROVEN or not trial.inputs.specs or not pairs:
+    if verdict.status is not Status.PROVEN or not trial.inputs.specs or not found.pairs:
         return verdict
     deaf = constant_outputs(expected)
-    if len(deaf) == len(pairs):
+    if len(deaf) == len(found.pairs):
         reason = f"the outputs do not depend on the inputs ({kind})"
         return dataclasses.replace(verdict, status=Status.UNPROVEN, reason=reason)
     return verdict.with_note(f"{_list_text(deaf)} did not vary over the samples" if deaf else "")
