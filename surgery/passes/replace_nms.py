@@ -63,22 +63,21 @@ class ReplaceNms(GraphPass):
     """Replace a detector's post-processing by one static BatchMultiClassNMS.
 
     Why: NonZero and NonMaxSuppression make tensors of open sizes, which compilers for devices refuse;
-    the device's own operator does it all and always answers with as many rows.
+    the device's own operator answers with as many rows each time.
     Before: ``scores -> Greater -> NonZero -> Gather -> NonMaxSuppression -> Gather -> Slice``.
     After: ``boxes[1,N,q,4], scores[1,N,C] -> npu.BatchMultiClassNMS -> dets[M,5], labels[M]``; missing
     detections are rows of zeros, missing proposals of a second stage are copies of the best one.
     Detections without area are dropped unless the model reads on; overlaps within rounding of the
-    threshold may be decided otherwise. With ``boundary=fp16`` a two-stage result is compared with a source
-    whose proposals are rounded at the same place; the report tells how far that alone moves detections.
+    threshold may be decided otherwise. With ``boundary=fp16`` the source is compared with proposals so rounded.
     Seen in: fcos, nas_fpn, faster_rcnn_dcn, dense_detector, two_stage_detector.
     Known as: nms-to-BatchMultiClassNMS (28), nms -> BatchMultiClassNMS (S2).
 
     Attributes:
         boundary: ``fp32``, or ``fp16``: what the operator reads and writes, all that older chips take.
         max_proposals: at most so many proposals for a second stage; 0 keeps the model's number.
-        max_candidates: look at so many boxes, the best ones; 0 looks at all.
-        max_per_class: keep at most so many of each class; 0 keeps the model's number.
-        per_class_boxes: give each class its own copy of boxes that the classes share.
+        max_candidates: look at the best so many boxes; 0 looks at all.
+        max_per_class: at most so many of each class; 0 keeps the model's number.
+        per_class_boxes: give each class its own copy of shared boxes.
         drop_flat: drop boxes without area also where the model reads on.
         unclipped: take classes as moved apart also where boxes may be negative.
         keep_names: do not rename the outputs to ``dets`` and ``labels``.
