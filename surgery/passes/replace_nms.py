@@ -68,7 +68,7 @@ class ReplaceNms(GraphPass):
     After: ``boxes[1,N,q,4], scores[1,N,C] -> npu.BatchMultiClassNMS -> dets[M,5], labels[M]``; missing
     detections are rows of zeros, missing proposals of a second stage are copies of the best one.
     Detections without area are dropped unless the model reads on; overlaps within rounding of the
-    threshold may be decided otherwise. With ``boundary=fp16`` the source is compared with proposals so rounded.
+    threshold may be decided otherwise. ``boundary=fp16`` is compared with proposals so rounded.
     Seen in: fcos, nas_fpn, faster_rcnn_dcn, dense_detector, two_stage_detector.
     Known as: nms-to-BatchMultiClassNMS (28), nms -> BatchMultiClassNMS (S2).
 
@@ -78,7 +78,7 @@ class ReplaceNms(GraphPass):
         max_candidates: look at the best so many boxes; 0 looks at all.
         max_per_class: at most so many of each class; 0 keeps the model's number.
         per_class_boxes: give each class its own copy of shared boxes.
-        drop_flat: drop boxes without area also where the model reads on.
+        drop_flat: drop boxes without area wherever they are read.
         unclipped: take classes as moved apart also where boxes may be negative.
         keep_names: do not rename the outputs to ``dets`` and ``labels``.
     """
