@@ -6,12 +6,12 @@ import onnx_ir as ir
 
 from graphopt.core.operator_bodies import import_domain
 from graphopt.core.tensors import Array
-from graphopt.core.versioned_ops import Attribute
+from graphopt.core.versioned_ops import Attribute, NodeOps
 from graphopt.surgery.graph_edits import add_constant, fresh_name, remove_dead, take_over
 from graphopt.surgery.graph_queries import graph_of
 
 
-class NodeBuilder:
+class NodeBuilder(NodeOps):
     """Inserts nodes before one node of a model, in the order in which they are asked for.
 
     Args:
@@ -26,38 +26,6 @@ class NodeBuilder:
         self._graph = graph_of(before)
         self._stem = stem or before.outputs[0].name or before.op_type
 
-    def op(
-        self,
-        op_type: str,
-        *inputs: ir.Value | None,
-        attributes: Mapping[str, Attribute] | None = None,
-        outputs: int = 1,
-        like: ir.Value | None = None,
-        shape: Sequence[int | str | None] | None = None,
-        domain: str = "",
-    ) -> ir.Value:
-        """Insert a node and return its first output (see ``ops`` for all).
-
-        Args:
-            op_type: the operator.
-            inputs: None is an input that is left out.
-            attributes: as ``ir.node`` takes them.
-            outputs: how many it has.
-            like: a value of the same dtype; of the same shape too when ``shape`` is not given.
-            shape: of the first output, where it is known; recorded when ``like`` tells the dtype.
-            domain: of the operator; imported when the model does not.
-        """
-        made = self.ops(
-            op_type,
-            *inputs,
-            attributes=attributes,
-            outputs=outputs,
-            like=like,
-            shape=shape,
-            domain=domain,
-        )
-        return made[0]
-
     def ops(
         self,
         op_type: str,
@@ -68,7 +36,7 @@ class NodeBuilder:
         shape: Sequence[int | str | None] | None = None,
         domain: str = "",
     ) -> tuple[ir.Value, ...]:
-        """Insert a node as ``op`` does and return all its outputs."""
+        """Insert a node as ``op`` does and return all its outputs; the model imports its domain."""
         stem = f"{self._stem}.{op_type.lower()}"
         node = ir.node(
             op_type,

@@ -196,21 +196,6 @@ class _FunctionWriter(VersionedOps):
         self.opset = opset
         self.nodes: list[ir.Node] = []
 
-    def op(
-        self,
-        op_type: str,
-        *inputs: ir.Value | None,
-        attributes: Mapping[str, Attribute] | None = None,
-        outputs: int = 1,
-        like: ir.Value | None = None,
-        shape: Sequence[int | str | None] | None = None,
-        domain: str = "",
-    ) -> ir.Value:
-        made = self.ops(
-            op_type, *inputs, attributes=attributes, outputs=outputs, like=like, shape=shape, domain=domain
-        )
-        return made[0]
-
     def ops(
         self,
         op_type: str,

@@ -11,16 +11,9 @@ from graphopt.core.tensors import Array
 Attribute = int | float | str | Sequence[int] | Sequence[float] | ir.TensorProtocol
 
 
-class VersionedOps(ABC):
-    """Writes nodes one after the other, and knows where operators took attributes before they took inputs.
+class NodeOps(ABC):
+    """Writes nodes one after the other."""
 
-    Attributes:
-        opset: version of the standard operators to write for.
-    """
-
-    opset: int
-
-    @abstractmethod
     def op(
         self,
         op_type: str,
@@ -42,6 +35,10 @@ class VersionedOps(ABC):
             shape: of the first output, where it is known; recorded when ``like`` tells the dtype.
             domain: of the operator.
         """
+        made = self.ops(
+            op_type, *inputs, attributes=attributes, outputs=outputs, like=like, shape=shape, domain=domain
+        )
+        return made[0]
 
     @abstractmethod
     def ops(
@@ -59,6 +56,16 @@ class VersionedOps(ABC):
     @abstractmethod
     def constant(self, content: Array | ir.TensorProtocol, stem: str = "constant") -> ir.Value:
         """Return a new constant that the new nodes can read."""
+
+
+class VersionedOps(NodeOps):
+    """Writes nodes, and knows where operators took attributes before they took inputs.
+
+    Attributes:
+        opset: version of the standard operators to write for.
+    """
+
+    opset: int
 
     def integers(self, values: Sequence[int], stem: str = "constant") -> ir.Value:
         """Return a new int64 constant of rank 1."""

@@ -3,15 +3,13 @@
 from graphopt.core.comparison import Tolerance
 from graphopt.core.preprocessing import DecodeCv2, NormalizeMmcv, PadCentredTo, ResizeToFitCv2, ToNchw
 from graphopt.core.tensors import TensorSpec
-from graphopt.recipes.detector_passes import CLEAN
+from graphopt.recipes.detector_parts import CLEAN, DETS, LABELS
 from graphopt.recipes.recipe import Published, Recipe
 from graphopt.runtime.tasks.detection import DetectionTask
 from graphopt.surgery import PassStep
 
 _GUIDE = "FCOS guide, Ascend/ModelZoo-PyTorch (ACL_PyTorch)"
 _HEIGHT, _WIDTH = 800, 1333
-_DETECTIONS = 100
-"""What the test configuration keeps (max_per_img)."""
 # The guide's table says RGB; its script keeps OpenCV's BGR, which the checkpoint wants.
 _STEPS = (
     DecodeCv2(colour="BGR"),
@@ -34,16 +32,7 @@ RECIPE = Recipe(
             unit="BGR, Caffe's means subtracted",
         ),
     ),
-    outputs=(
-        TensorSpec(name="labels", shape=(_DETECTIONS,), dtype="int64", unit="class", role="labels"),
-        TensorSpec(
-            name="dets",
-            shape=(_DETECTIONS, 5),
-            dtype="float32",
-            unit="x1, y1, x2, y2 in pixels of the input, then score",
-            role="dets",
-        ),
-    ),
+    outputs=(LABELS, DETS),
     preprocessing=_STEPS,
     passes=(
         PassStep("fold_constants"),

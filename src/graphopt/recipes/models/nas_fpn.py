@@ -1,56 +1,21 @@
 """RetinaNet R50 NAS-FPN, crop640, 50 epochs: one-stage detection with a searched pyramid (COCO)."""
 
 from graphopt.core.comparison import Tolerance
-from graphopt.core.preprocessing import (
-    DecodeCv2,
-    NormalizeMmcv,
-    PadCentredTo,
-    ResizeToFitCv2,
-    SwapChannels,
-    ToNchw,
-)
-from graphopt.core.tensors import TensorSpec
-from graphopt.recipes.detector_passes import CLEAN
+from graphopt.recipes.detector_parts import CLEAN, DETS, LABELS, square_rgb_input, square_rgb_steps
 from graphopt.recipes.recipe import Published, Recipe
 from graphopt.runtime.tasks.detection import DetectionTask
 from graphopt.surgery import Expect, PassStep
 
 _GUIDE = "NAS-FPN guide, Ascend/ModelZoo-PyTorch (ACL_PyTorch)"
 _SIDE = 640
-_DETECTIONS = 100
-"""What the test configuration keeps (max_per_img)."""
-_STEPS = (
-    DecodeCv2(colour="BGR"),
-    ResizeToFitCv2(width=_SIDE, height=_SIDE, rounding="half_up"),
-    SwapChannels(),
-    NormalizeMmcv(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
-    PadCentredTo(width=_SIDE, height=_SIDE, value=(0.0, 0.0, 0.0)),
-    ToNchw(),
-)
+_STEPS = square_rgb_steps(_SIDE)
 
 
 RECIPE = Recipe(
     name="nas_fpn",
     title="RetinaNet with NAS-FPN: object detection, ResNet-50, COCO",
-    inputs=(
-        TensorSpec(
-            name="input",
-            shape=(1, 3, _SIDE, _SIDE),
-            dtype="float32",
-            layout="NCHW",
-            unit="RGB, normalised with the ImageNet mean and deviation",
-        ),
-    ),
-    outputs=(
-        TensorSpec(
-            name="dets",
-            shape=(_DETECTIONS, 5),
-            dtype="float32",
-            unit="x1, y1, x2, y2 in pixels of the input, then score",
-            role="dets",
-        ),
-        TensorSpec(name="labels", shape=(_DETECTIONS,), dtype="int64", unit="class", role="labels"),
-    ),
+    inputs=(square_rgb_input(_SIDE),),
+    outputs=(DETS, LABELS),
     preprocessing=_STEPS,
     passes=(
         PassStep("fold_constants"),
