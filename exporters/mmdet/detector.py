@@ -21,7 +21,7 @@ def exportable(model: Any, size: tuple[int, int], *, batched: bool = False) -> "
     best first) and ``labels`` int64 [n]: what ``predict`` of the detector answers for an image of this
     size without rescaling. A one-stage detector answers with ``max_per_img`` rows, zeros at the end, and
     when ``batched``, with a leading axis for images. The attribute ``rows`` of the module is their number,
-    None when that is open.
+    None when that is open; ``fixed_sizes`` is True, as sizes of maps are constants on purpose.
 
     Args:
         model: of mmdet 3.x, in eval mode.
@@ -65,6 +65,7 @@ def _module(parts: Any) -> "torch.nn.Module":
             super().__init__()
             self.model = parts.model
             self.rows = parts.rows
+            self.fixed_sizes = True
 
         def forward(self, images: Any) -> Any:
             return parts(images)

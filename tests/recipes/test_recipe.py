@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,3 +52,18 @@ def test_the_description_says_what_is_not_there(bare: Recipe) -> None:
     content = describe(bare)
     assert content["lacks"] == ["build", "load", "make_demo", "preprocessing", "task"]
     assert content["metric"] == ""
+
+
+@pytest.mark.parametrize(("rows", "first"), [(None, "detections"), (7, 7)])
+def test_a_detector_answers_in_its_own_order_with_rows_open_where_they_vary(
+    boxes: Any, rows: int | None, first: int | str
+) -> None:
+    module: Any = SimpleNamespace(rows=rows)
+    dets, labels = boxes.RECIPE.answers_of(module)
+    assert (dets.name, dets.shape) == ("dets", (first, 5))
+    assert (labels.name, labels.shape) == ("labels", (first,))
+
+
+def test_any_other_module_answers_what_the_recipe_says(boxes: Any) -> None:
+    module: Any = SimpleNamespace()
+    assert boxes.RECIPE.answers_of(module) == boxes.RECIPE.outputs

@@ -86,7 +86,7 @@ def _export(
         folder,
         module=module,
         inputs=recipe.inputs,
-        outputs=recipe.outputs,
+        outputs=recipe.answers_of(module),
         samples=feeds.samples,
         recipe=recipe.name,
         opset=recipe.opset,
@@ -94,4 +94,5 @@ def _export(
         legacy_torch16=legacy,
         tolerance=recipe.tolerance,
         force=force,
+        fixed_sizes=bool(getattr(module, "fixed_sizes", False)),
     )

@@ -5,7 +5,7 @@ other file changes when a model is added.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -105,6 +105,20 @@ class Recipe:
         module = self.needed_build(purpose)()
         load(module, checkpoint)
         return module
+
+    def answers_of(self, module: "torch.nn.Module") -> tuple[TensorSpec, ...]:
+        """Return what a module that ``build`` made answers itself, in its own order.
+
+        A detector (``exporters.mmdet.detector``) answers dets, then labels, and where its attribute ``rows``
+        is None, as many rows as it finds; later stages fill them up. Other modules answer ``outputs``.
+        """
+        if not hasattr(module, "rows"):
+            return self.outputs
+        found = {spec.role: spec for spec in self.outputs}
+        answers = (found["dets"], found["labels"])
+        if module.rows is not None:
+            return answers
+        return tuple(replace(spec, shape=("detections", *spec.shape[1:])) for spec in answers)
 
     def needed_build(self, purpose: str) -> Callable[[], "torch.nn.Module"]:
         """Return what makes the untrained network; see ``needed_task``."""

@@ -195,7 +195,7 @@ def _open_torch(stage: Stage) -> Session:
     if stage.path is None:
         raise UsageError(f"{stage.label}: name the checkpoint too: torch:{recipe.name}@FILE")
     module = recipe.needed_module(stage.label, stage.path)
-    return TorchSession(module, recipe.inputs, recipe.outputs)
+    return TorchSession(module, recipe.inputs, recipe.answers_of(module))
 
 
 def _open_module(stage: Stage) -> Session:
