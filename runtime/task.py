@@ -1,9 +1,12 @@
 """What a task is: its data set, its metric, and how a person reads its outputs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from graphopt.core.errors import DatasetError
 from graphopt.core.tensors import Array
@@ -11,6 +14,10 @@ from graphopt.runtime.predictions import Predictions
 
 if TYPE_CHECKING:
     from PIL import Image
+
+Weighted: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+"""The headline figure [B] where each image of the data set, in its order, counts as often as weights
+int64 [B, images] say; nan where nothing is left to judge. Ones give the figure itself."""
 
 
 class Sample(Protocol):
@@ -51,6 +58,7 @@ class Score:
         details: plain data for reports; ``rows`` is one per class or attribute: ``name``, counts, and
             fractions, the last of which is what the row is judged by.
         errors: how wrong each image is, by name; only the order matters. Reports show the worst.
+        weighted: the headline over other draws of the images, for intervals; None when nobody can tell.
     """
 
     headline: float
@@ -58,6 +66,7 @@ class Score:
     samples: int
     details: Mapping[str, Any] = field(default_factory=dict)
     errors: Mapping[str, float] = field(default_factory=dict)
+    weighted: Weighted | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""

@@ -100,6 +100,29 @@ def attribute_metrics(
     return accumulator.compute()
 
 
+def weighted_accuracy(
+    predicted: NDArray[np.bool_], truth: NDArray[np.bool_], weights: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the instance accuracy [B] where images count as often as ``weights`` say.
+
+    Args:
+        predicted: bool [N, K].
+        truth: bool [N, K].
+        weights: int64 [B, N].
+
+    Returns:
+        float64 [B]; nan where no image with true attributes counts.
+    """
+    judged = truth.any(axis=1)
+    hits, either = (predicted & truth).sum(axis=1), (predicted | truth).sum(axis=1)
+    ratio = np.divide(hits, either, out=np.zeros(len(hits)), where=judged)
+    count = (weights @ judged.astype(np.int64)).astype(np.float64)
+    mean: NDArray[np.float64] = np.divide(
+        weights @ ratio, count, out=np.full(len(weights), np.nan), where=count > 0
+    )
+    return mean
+
+
 class AttributeAccumulator:
     """Attribute metrics over batches; the result does not depend on order or batch sizes.
 

@@ -90,9 +90,34 @@ def coco_figures(
         DatasetError: nothing is annotated.
         MissingBackendError: none of the packages is installed.
     """
-    ids = np.array([-1 if category is None else category for _, category in classes], np.int64)
-    known = np.isin(objects.category, ids[ids >= 0])
-    truth = objects.at(known)
+    run = boxes_evaluator(objects, found, image_ids=image_ids, classes=classes, engine=engine)
+    with contextlib.redirect_stdout(io.StringIO()):  # both print tables of their own
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    package = _package(engine)
+    return CocoFigures(
+        figures=dict(zip(FIGURES, np.asarray(run.stats, np.float64).tolist(), strict=True)),
+        classes=tuple(_class_rows(run, objects, classes)),
+        detections=int((_category_ids(classes)[found.label] >= 0).sum()),
+        engine=f"{package} {importlib.metadata.version(package)}",
+    )
+
+
+def boxes_evaluator(
+    objects: CocoObjects,
+    found: FoundObjects,
+    *,
+    image_ids: Sequence[int],
+    classes: Sequence[tuple[str, int | None]],
+    engine: Engine = "auto",
+) -> Any:
+    """Return the package's ``COCOeval`` with COCO's settings, not yet run.
+
+    Arguments and errors are those of ``coco_figures``.
+    """
+    ids = _category_ids(classes)
+    truth = objects.at(np.isin(objects.category, ids[ids >= 0]))
     if not (~truth.crowd).any():
         raise DatasetError("no object of the model's classes is annotated: there is nothing to score")
     found = found.at(ids[found.label] >= 0)
@@ -100,7 +125,7 @@ def coco_figures(
     package = _package(engine)
     api = require(f"{_MODULES[package]}.coco", extra="coco", purpose="COCO's metric")
     evaluation = require(f"{_MODULES[package]}.cocoeval", extra="coco", purpose="COCO's metric")
-    with contextlib.redirect_stdout(io.StringIO()):  # both print tables of their own
+    with contextlib.redirect_stdout(io.StringIO()):
         reference = api.COCO()
         reference.dataset = _dataset(truth, images, classes)
         reference.createIndex()
@@ -110,16 +135,12 @@ def coco_figures(
             answers = api.COCO()
             answers.dataset = {**reference.dataset, "annotations": []}
             answers.createIndex()
-        run = evaluation.COCOeval(reference, answers, "bbox")
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    return CocoFigures(
-        figures=dict(zip(FIGURES, np.asarray(run.stats, np.float64).tolist(), strict=True)),
-        classes=tuple(_class_rows(run, truth, classes)),
-        detections=len(found),
-        engine=f"{package} {importlib.metadata.version(package)}",
-    )
+        return evaluation.COCOeval(reference, answers, "bbox")
+
+
+def _category_ids(classes: Sequence[tuple[str, int | None]]) -> NDArray[np.int64]:
+    """Return the category of each label; -1 for one that the annotations do not know."""
+    return np.array([-1 if category is None else category for _, category in classes], np.int64)
 
 
 def _package(engine: Engine) -> str:

@@ -148,6 +148,31 @@ def segmentation_metrics(confusion: Confusion, names: Sequence[str]) -> Segmenta
     )
 
 
+def image_counts(confusion: Confusion) -> NDArray[np.int64]:
+    """Return [3, K] of one image: pixels that are right, that are of the class, that are given to it."""
+    return np.stack([np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
+
+
+def weighted_mean_iou(counts: NDArray[np.int64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean IoU [B] where images count as often as ``weights`` say.
+
+    Args:
+        counts: int64 [N, 3, K], ``image_counts`` of each image.
+        weights: int64 [B, N].
+
+    Returns:
+        float64 [B]; nan where no labelled pixel counts.
+    """
+    hits, true, found = np.tensordot(weights, counts, axes=1).transpose(1, 0, 2)
+    known = true > 0
+    iou = np.divide(hits, true + found - hits, out=np.zeros(hits.shape), where=known)
+    classes = known.sum(axis=1)
+    mean: NDArray[np.float64] = np.divide(
+        iou.sum(axis=1), classes, out=np.full(len(weights), np.nan), where=classes > 0
+    )
+    return mean
+
+
 class ConfusionAccumulator:
     """A confusion matrix over images; the result does not depend on their order.
 

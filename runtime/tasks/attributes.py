@@ -1,5 +1,6 @@
 """Attributes of pedestrians: independent yes/no decisions from one vector of logits."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from graphopt.core.tensors import Array
 from graphopt.runtime.datasets.peta import PetaDataset, PetaLabels, PetaSample
 from graphopt.runtime.decode.attributes import attribute_probabilities, attributes_from_logits
 from graphopt.runtime.evaluate import evaluate_attributes, write_fusion_result
+from graphopt.runtime.metrics.attributes import weighted_accuracy
 from graphopt.runtime.pictures import photograph
 from graphopt.runtime.predictions import Predictions
-from graphopt.runtime.task import Dataset, Panel, Reading, Sample, Score, check_names
+from graphopt.runtime.task import Dataset, Panel, Reading, Sample, Score, Weighted, check_names
 
 _FIGURES = (
     "instance_accuracy",
@@ -73,19 +75,19 @@ class AttributeTask:
         truth = _peta(dataset)
         check_names(truth, predictions)
         names = tuple(sample.name for sample in truth)
-        return self._score(predictions, PetaLabels(names=names, values=truth.labels))
+        return self._score(truth, predictions, PetaLabels(names=names, values=truth.labels))
 
     def agreement(self, dataset: Dataset, reference: Predictions, candidate: Predictions) -> Score:
         """Score logits with the reference's decisions in place of labels."""
         for predictions in (reference, candidate):
             check_names(dataset, predictions)
         decided = attributes_from_logits(reference.outputs[self.output])
-        return self._score(candidate, PetaLabels(names=reference.names, values=decided))
+        return self._score(dataset, candidate, PetaLabels(names=reference.names, values=decided))
 
     def read_original(self, dataset: Dataset, path: Path) -> None:
         """Return None: the original's scripts keep no decisions of single images."""
 
-    def _score(self, predictions: Predictions, labels: PetaLabels) -> Score:
+    def _score(self, dataset: Dataset, predictions: Predictions, labels: PetaLabels) -> Score:
         metrics = evaluate_attributes(predictions, labels, output=self.output, attributes=self.attributes)
         content = metrics.to_json()
         rows = [
@@ -104,7 +106,14 @@ class AttributeTask:
             samples=metrics.images,
             details={"rows": rows, "metrics": content},
             errors=self._errors(predictions, labels),
+            weighted=self._weighted(dataset, predictions, labels),
         )
+
+    def _weighted(self, dataset: Dataset, predictions: Predictions, labels: PetaLabels) -> Weighted:
+        names = [sample.name for sample in dataset]
+        place = {name: i for i, name in enumerate(predictions.names)}
+        found = attributes_from_logits(predictions.outputs[self.output])[[place[name] for name in names]]
+        return functools.partial(weighted_accuracy, found, labels.rows_for(names))
 
     def flips(self, reference: Predictions, candidate: Predictions) -> tuple[int, int]:
         """Count attributes whose decision differs."""

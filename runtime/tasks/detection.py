@@ -27,9 +27,10 @@ from graphopt.runtime.detection_pictures import draw_boxes, upright_photograph
 from graphopt.runtime.letterbox import Letterbox
 from graphopt.runtime.metrics.box_matches import covered, match_boxes
 from graphopt.runtime.metrics.coco_boxes import CocoFigures, coco_figures
+from graphopt.runtime.metrics.weighted_boxes import LazyBoxMap
 from graphopt.runtime.placement import place_of
 from graphopt.runtime.predictions import Predictions
-from graphopt.runtime.task import Dataset, Panel, Reading, Sample, Score, check_names
+from graphopt.runtime.task import Dataset, Panel, Reading, Sample, Score, Weighted, check_names
 
 _NEAR_CUT = 1e-3
 """Scores this near to where a model stops may be on either side of it."""
@@ -112,7 +113,8 @@ class DetectionTask:
         found = self.detections(truth, predictions)
         classes = list(zip(self.classes, self._category_ids(truth), strict=True))
         figures = coco_figures(truth.objects, found, image_ids=truth.image_ids, classes=classes)
-        return self._score(figures, truth.names, self._objects(truth), found)
+        weighted = LazyBoxMap(truth.objects, found, image_ids=truth.image_ids, classes=classes)
+        return self._score(figures, truth.names, self._objects(truth), found, weighted)
 
     def agreement(self, dataset: Dataset, reference: Predictions, candidate: Predictions) -> Score:
         """Score detections with those of the reference in place of labels: all from ``shown`` on.
@@ -142,8 +144,10 @@ class DetectionTask:
         )
         names = [sample.name for sample in dataset]
         classes = [(name, label) for label, name in enumerate(self.classes, start=1)]
-        figures = coco_figures(objects, found, image_ids=range(1, len(names) + 1), classes=classes)
-        return self._score(figures, names, (sure, _empty()), found)
+        ids = range(1, len(names) + 1)
+        figures = coco_figures(objects, found, image_ids=ids, classes=classes)
+        weighted = LazyBoxMap(objects, found, image_ids=ids, classes=classes)
+        return self._score(figures, names, (sure, _empty()), found, weighted)
 
     def flips(self, reference: Predictions, candidate: Predictions) -> tuple[int, int]:
         """Count detections without a partner of their class and place, and all detections.
@@ -307,6 +311,7 @@ class DetectionTask:
         names: Sequence[str],
         truth: tuple[FoundObjects, FoundObjects],
         found: FoundObjects,
+        weighted: Weighted,
     ) -> Score:
         rows = [
             {"name": row.name, "objects": row.objects, "AR": _or_none(row.ar), "AP50": _or_none(row.ap50)}
@@ -329,6 +334,7 @@ class DetectionTask:
                 },
             },
             errors=dict(zip(names, _mistakes(*truth, found, len(names)).tolist(), strict=True)),
+            weighted=weighted,
         )
 
 

@@ -1,5 +1,6 @@
 """Semantic segmentation: a class for each pixel, from logits at a fraction of the input's size."""
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphopt.core.errors import DatasetError, UsageError
 from graphopt.core.files import write_text
@@ -21,6 +23,8 @@ from graphopt.runtime.metrics.mean_iou import (
     ConfusionAccumulator,
     SegmentationMetrics,
     confusion_matrix,
+    image_counts,
+    weighted_mean_iou,
 )
 from graphopt.runtime.pictures import overlay, photograph
 from graphopt.runtime.predictions import Predictions
@@ -112,7 +116,8 @@ class SegmentationTask:
         return self._score(dataset, candidate, truth)
 
     def _score(self, dataset: Dataset, predictions: Predictions, truth: Callable[[str], Mask]) -> Score:
-        metrics, errors = self._metrics(dataset, predictions, truth)
+        metrics, counts, errors = self._metrics(dataset, predictions, truth)
+        rows_of: NDArray[np.int64] = np.stack([counts[sample.name] for sample in dataset])
         content = metrics.to_json()
         rows = [
             {"name": row["name"], "pixels": row["pixels"], "accuracy": row["accuracy"], "IoU": row["iou"]}
@@ -124,6 +129,7 @@ class SegmentationTask:
             samples=len(predictions),
             details={"rows": rows, "metrics": content},
             errors=errors,
+            weighted=functools.partial(weighted_mean_iou, rows_of),
         )
 
     def flips(self, reference: Predictions, candidate: Predictions) -> tuple[int, int]:
@@ -172,7 +178,7 @@ class SegmentationTask:
 
     def write_original(self, dataset: Dataset, predictions: Predictions, path: Path) -> None:
         """Write the line that the original recipe's guide shows: ``miou: 0.786359``."""
-        metrics, _ = self._metrics(dataset, predictions, self._labels(dataset))
+        metrics, _, _ = self._metrics(dataset, predictions, self._labels(dataset))
         write_text(path, f"miou: {metrics.mean_iou:.6f}\n")
 
     def read_original(self, dataset: Dataset, path: Path) -> None:
@@ -190,11 +196,12 @@ class SegmentationTask:
 
     def _metrics(
         self, dataset: Dataset, predictions: Predictions, truth: Callable[[str], Mask]
-    ) -> tuple[SegmentationMetrics, dict[str, float]]:
-        """Return the figures, and the share of wrong pixels of each image."""
+    ) -> tuple[SegmentationMetrics, dict[str, NDArray[np.int64]], dict[str, float]]:
+        """Return the figures, each image's counts, and the share of wrong pixels of each image."""
         check_names(dataset, predictions)
         total = ConfusionAccumulator(self.classes, ignore=self.ignore)
         errors: dict[str, float] = {}
+        counts: dict[str, NDArray[np.int64]] = {}
 
         def count(item: tuple[str, Array]) -> tuple[str, Confusion]:
             name, logits = item
@@ -205,8 +212,9 @@ class SegmentationTask:
             for block in self._named_rows(predictions):
                 for name, confusion in pool.map(count, block):
                     total.add(confusion)
+                    counts[name] = image_counts(confusion)
                     errors[name] = 1 - float(np.trace(confusion)) / max(1, int(confusion.sum()))
-        return total.compute(), errors
+        return total.compute(), counts, errors
 
     def _named_rows(self, predictions: Predictions) -> Iterator[list[tuple[str, Array]]]:
         for part, (rows,) in blocks([self._logits(predictions)]):

@@ -7,7 +7,7 @@ import pytest
 
 from graphopt.core.errors import DatasetError, UsageError
 from graphopt.runtime.datasets.peta import read_peta_labels
-from graphopt.runtime.metrics.attributes import AttributeAccumulator, attribute_metrics
+from graphopt.runtime.metrics.attributes import AttributeAccumulator, attribute_metrics, weighted_accuracy
 
 
 def by_loops(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -204,3 +204,15 @@ def test_inputs_are_left_as_they_are() -> None:
     attribute_metrics(predicted, truth)
     assert np.array_equal(predicted, before[0])
     assert np.array_equal(truth, before[1])
+
+
+def test_weighted_images_are_repeated_images() -> None:
+    predicted, truth = _random(9, 5, 2)
+    truth[4] = False
+    weights = np.random.default_rng(0).multinomial(9, np.full(9, 1 / 9), size=7)
+    weights[0] = 1
+    got = weighted_accuracy(predicted, truth, weights)
+    for row, counts in zip(got, weights, strict=True):
+        repeated = attribute_metrics(predicted.repeat(counts, axis=0), truth.repeat(counts, axis=0))
+        assert row == pytest.approx(repeated.instance_accuracy, abs=1e-12)
+    assert np.isnan(weighted_accuracy(predicted, truth, np.eye(9, dtype=np.int64)[[4]]))

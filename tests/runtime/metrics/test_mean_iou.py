@@ -14,7 +14,9 @@ from graphopt.runtime.metrics.mean_iou import (
     ConfusionAccumulator,
     SegmentationMetrics,
     confusion_matrix,
+    image_counts,
     segmentation_metrics,
+    weighted_mean_iou,
 )
 
 NAMES = ("ground", "cat", "dog", "cow")
@@ -139,3 +141,17 @@ def test_masks_that_are_none_are_refused() -> None:
         confusion_matrix(predicted, truth, classes=4)
     with pytest.raises(UsageError, match="for 3 classes"):
         segmentation_metrics(np.zeros((4, 4), np.int64), NAMES[:3])
+
+
+def test_weighted_images_are_repeated_images() -> None:
+    predicted, truth = _masks(4)
+    truth[2] = 255
+    parts = [confusion_matrix(*pair, classes=4) for pair in zip(predicted, truth, strict=True)]
+    weights = np.random.default_rng(1).multinomial(5, np.full(5, 0.2), size=7)
+    weights[0] = 1
+    got = weighted_mean_iou(np.stack([image_counts(part) for part in parts]), weights)
+    for row, counts in zip(got, weights, strict=True):
+        whole = sum(count * part for count, part in zip(counts.tolist(), parts, strict=True))
+        assert row == pytest.approx(segmentation_metrics(whole, NAMES).mean_iou, abs=1e-12)
+    only_void = np.array([[0, 0, 4, 0, 0]])
+    assert np.isnan(weighted_mean_iou(np.stack([image_counts(part) for part in parts]), only_void))
