@@ -1,5 +1,6 @@
 """One network from the image to detections, of a detector that mmdet built: what is traced and exported."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphopt.core.errors import ExportError
@@ -14,19 +15,26 @@ if TYPE_CHECKING:
     import torch
 
 
-def exportable(model: Any, size: tuple[int, int], *, batched: bool = False) -> "torch.nn.Module":
+_ANSWERS = ("dets", "labels")
+
+
+def exportable(
+    model: Any, size: tuple[int, int], *, batched: bool = False, order: Sequence[str] = _ANSWERS
+) -> "torch.nn.Module":
     """Wrap a detector, so that it answers with detections in pixels of its input.
 
     Called with float32 [1, 3, H, W] the module answers ``dets`` float32 [n, 5] (x1, y1, x2, y2, score, the
     best first) and ``labels`` int64 [n]: what ``predict`` of the detector answers for an image of this
     size without rescaling. A one-stage detector answers with ``max_per_img`` rows, zeros at the end, and
     when ``batched``, with a leading axis for images. The attribute ``rows`` of the module is their number,
-    None when that is open; ``fixed_sizes`` is True, as sizes of maps are constants on purpose.
+    None when that is open; ``order`` is as given; ``fixed_sizes`` is True, as sizes of maps are constants on
+    purpose.
 
     Args:
         model: of mmdet 3.x, in eval mode.
         size: height and width of the input.
         batched: keep the axis of images.
+        order: in which ``dets`` and ``labels`` are answered.
 
     Raises:
         ExportError: a part of it is of a kind that is not exported; it is named.
@@ -35,9 +43,9 @@ def exportable(model: Any, size: tuple[int, int], *, batched: bool = False) -> "
     if hasattr(model, "roi_head"):
         if batched:
             raise ExportError(f"{kind} has two stages; only one-stage detectors are exported for batches")
-        return _module(_TwoStages(model, size))
+        return _module(_TwoStages(model, size), order)
     if hasattr(model, "bbox_head"):
-        return _module(_OneStage(model, size, batched))
+        return _module(_OneStage(model, size, batched), order)
     raise ExportError(f"{kind} has neither bbox_head nor roi_head; detectors with one of them are exported")
 
 
@@ -57,7 +65,7 @@ def predicted(model: Any, images: "torch.Tensor") -> list[tuple["torch.Tensor", 
     return [(torch.cat((item.bboxes, item.scores[:, None]), 1), item.labels) for item in instances]
 
 
-def _module(parts: Any) -> "torch.nn.Module":
+def _module(parts: Any, order: Sequence[str]) -> "torch.nn.Module":
     torch: Any = require("torch", extra="torch", purpose="exporting a detector")
 
     class Detector(torch.nn.Module):
@@ -65,10 +73,12 @@ def _module(parts: Any) -> "torch.nn.Module":
             super().__init__()
             self.model = parts.model
             self.rows = parts.rows
+            self.order = tuple(order)
             self.fixed_sizes = True
 
         def forward(self, images: Any) -> Any:
-            return parts(images)
+            found = dict(zip(_ANSWERS, parts(images), strict=True))
+            return tuple(found[name] for name in order)
 
         def exporting(self) -> Any:
             return exporting()

@@ -58,8 +58,8 @@ def test_the_description_says_what_is_not_there(bare: Recipe) -> None:
 def test_a_detector_answers_in_its_own_order_with_rows_open_where_they_vary(
     boxes: Any, rows: int | None, first: int | str
 ) -> None:
-    module: Any = SimpleNamespace(rows=rows)
-    dets, labels = boxes.RECIPE.answers_of(module)
+    module: Any = SimpleNamespace(rows=rows, order=("labels", "dets"))
+    labels, dets = boxes.RECIPE.answers_of(module)
     assert (dets.name, dets.shape) == ("dets", (first, 5))
     assert (labels.name, labels.shape) == ("labels", (first,))
 

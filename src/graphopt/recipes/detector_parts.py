@@ -1,5 +1,10 @@
 """What the recipes of published detectors share: preprocessing, outputs, passes behind the replacements."""
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from graphopt.core.preprocessing import (
     DecodeCv2,
     NormalizeMmcv,
@@ -12,6 +17,9 @@ from graphopt.core.preprocessing import (
 from graphopt.core.tensors import TensorSpec
 from graphopt.surgery import PassStep
 from graphopt.surgery.presets import AFTER_REPLACING
+
+if TYPE_CHECKING:
+    import torch
 
 CLEAN = tuple(
     PassStep(name, {"require_static": True} if name == "static_shapes" else {})
@@ -53,3 +61,30 @@ def square_rgb_input(side: int) -> TensorSpec:
         layout="NCHW",
         unit="RGB, normalised with the ImageNet mean and deviation",
     )
+
+
+def network(
+    config: str,
+    size: tuple[int, int],
+    *,
+    changes: Mapping[str, Any] | None = None,
+    batched: bool = False,
+    order: Sequence[str] = ("dets", "labels"),
+) -> "Callable[[], torch.nn.Module]":
+    """Return a recipe's ``build`` for a detector of mmdet; see ``mmdet_export.build_detector``."""
+    return partial(_build, config, size, dict(changes or {}), batched, tuple(order))
+
+
+def load_weights(module: "torch.nn.Module", checkpoint: Path) -> Mapping[str, Any]:
+    """Read a checkpoint of mmdet into what ``network`` made: a recipe's ``load``."""
+    from graphopt.recipes.mmdet_export import load_detector_weights
+
+    return load_detector_weights(module, checkpoint)
+
+
+def _build(
+    config: str, size: tuple[int, int], changes: Mapping[str, Any], batched: bool, order: Sequence[str]
+) -> "torch.nn.Module":
+    from graphopt.recipes.mmdet_export import build_detector
+
+    return build_detector(config, size, changes=changes, batched=batched, order=order)

@@ -95,4 +95,5 @@ def _export(
         tolerance=recipe.tolerance,
         force=force,
         fixed_sizes=bool(getattr(module, "fixed_sizes", False)),
+        settings=getattr(module, "settings", None),
     )

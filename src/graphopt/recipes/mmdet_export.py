@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +68,12 @@ def build_detector(
     changes: Mapping[str, Any] | None = None,
     execute: bool = False,
     batched: bool = False,
+    order: Sequence[str] = ("dets", "labels"),
 ) -> "torch.nn.Module":
-    """Return a detector as it is exported, with random weights; its attribute ``model`` is mmdet's own.
+    """Return a detector as it is exported, with random weights.
+
+    Its attribute ``model`` is mmdet's own, ``rows`` the number of detections (None: it varies), and
+    ``settings`` what an export records of it.
 
     Args:
         config: name or file of the configuration.
@@ -77,6 +81,7 @@ def build_detector(
         changes: settings of the network by dotted name, e.g. ``{"bbox_head.norm_cfg": None}``.
         execute: run the configuration's file.
         batched: see ``exporters.mmdet.detector``.
+        order: as there.
 
     Raises:
         UsageError: there is no such configuration, or it cannot be read.
@@ -85,6 +90,7 @@ def build_detector(
     """
     from graphopt.exporters.mmdet.configs import needed, read_config
     from graphopt.exporters.mmdet.detector import exportable
+    from graphopt.exporters.mmdet.mmcv_ops import use_mmcv_operators
     from graphopt.exporters.mmdet.packages import mmdet_packages
 
     settings = needed(read_config(config, execute=execute), "model", config)
@@ -96,7 +102,10 @@ def build_detector(
         place[last] = value
     with redirect_stdout(sys.stderr):
         model = mmdet_packages().build(_untrained(settings))
-        return exportable(model, size, batched=batched)
+        module: Any = exportable(model, size, batched=batched, order=order)
+    module.settings = {"config": config, "mmcv_operators": use_mmcv_operators()}
+    found: torch.nn.Module = module
+    return found
 
 
 def load_detector_weights(

@@ -109,13 +109,14 @@ class Recipe:
     def answers_of(self, module: "torch.nn.Module") -> tuple[TensorSpec, ...]:
         """Return what a module that ``build`` made answers itself, in its own order.
 
-        A detector (``exporters.mmdet.detector``) answers dets, then labels, and where its attribute ``rows``
-        is None, as many rows as it finds; later stages fill them up. Other modules answer ``outputs``.
+        A detector (``exporters.mmdet.detector``) answers dets and labels as its attribute ``order`` says, and
+        where ``rows`` is None, as many rows as it finds; later stages fill them up. Other modules answer
+        ``outputs``.
         """
         if not hasattr(module, "rows"):
             return self.outputs
         found = {spec.role: spec for spec in self.outputs}
-        answers = (found["dets"], found["labels"])
+        answers = tuple(found[str(role)] for role in module.order)
         if module.rows is not None:
             return answers
         return tuple(replace(spec, shape=("detections", *spec.shape[1:])) for spec in answers)
