@@ -1,11 +1,12 @@
 """Run a model over a data set and keep what it said, so that an evaluation can go on later."""
 
+import contextlib
+import itertools
 import json
 import logging
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -18,6 +19,7 @@ from graphopt.core.mapped import blocks
 from graphopt.core.preprocessing import Step
 from graphopt.core.session import Session
 from graphopt.core.tensors import Array, Dim, TensorSpec
+from graphopt.runtime.ahead import in_order
 from graphopt.runtime.prediction_files import read_npz, write_npz
 from graphopt.runtime.preprocess import preprocess
 from graphopt.runtime.row_spool import RowSpool
@@ -30,9 +32,6 @@ DEFAULT_BATCH = 8
 
 _BATCH_BYTES = 5_000_000
 """Of the input, for such models: a CPU gains little from more, and activations cost memory."""
-
-_AHEAD = 2
-"""Batches that are preprocessed while one runs."""
 
 _SAVE_EVERY = 30.0
 """Seconds between two saves of unfinished predictions, at least."""
@@ -162,8 +161,9 @@ def predict(
     model_sha256: str = "",
     data_digest: str = "",
     rows: Mapping[str, tuple[int, ...]] | None = None,
+    workers: int | None = None,
 ) -> Predictions:
-    """Run every sample through a model with one input; a thread preprocesses ahead.
+    """Run every sample through a model with one input; threads preprocess ahead.
 
     A fixed batch size is kept: the last partial batch is filled with copies of its first sample,
     whose results are dropped. An output whose first axis is not the batch is taken whole, which
@@ -181,6 +181,7 @@ def predict(
         data_digest: names the data set in ``store``.
         rows: by output, the shape that a sample's answer is filled up to with zeros, where their number
             varies from sample to sample.
+        workers: number of threads; None for one per processor.
 
     Raises:
         UsageError: the model has several inputs, ``batch`` contradicts it, or an answer is larger than
@@ -205,7 +206,7 @@ def predict(
                 spool.append(dict(zip(earlier.outputs, values, strict=True)))
         due = time.monotonic() + _SAVE_EVERY
         try:
-            for outputs in runner.run(listed, start=len(spool)):
+            for outputs in runner.run(listed, start=len(spool), workers=workers):
                 spool.append(outputs)
                 if on_progress is not None:
                     on_progress(len(spool), len(names))
@@ -288,25 +289,26 @@ class _Runner:
     def output_names(self) -> set[str]:
         return {spec.name for spec in self._session.outputs}
 
-    def run(self, samples: Sequence[Sample], *, start: int) -> Iterator[dict[str, Array]]:
-        chunks = [samples[i : i + self.batch] for i in range(start, len(samples), self.batch)]
-        with ThreadPoolExecutor(1, thread_name_prefix="preprocess") as pool:
-            waiting: list[Future[Array]] = []
-            try:
-                for index, chunk in enumerate(chunks):
-                    while len(waiting) < _AHEAD and index + len(waiting) < len(chunks):
-                        waiting.append(pool.submit(self._prepare, chunks[index + len(waiting)]))
-                    fed = waiting.pop(0).result()
-                    values = self._session.run({self._input.name: fed})
-                    yield self._per_sample(values, len(fed), len(chunk))
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+    def run(
+        self, samples: Sequence[Sample], *, start: int, workers: int | None
+    ) -> Iterator[dict[str, Array]]:
+        due = samples[start:]
+        # While one batch runs, the next one is made: as many results may lie ready.
+        ready = in_order(self._prepare, due, workers=workers, waiting=self.batch)
+        with contextlib.closing(ready):
+            while rows := list(itertools.islice(ready, self.batch)):
+                fed = self._batched(rows)
+                values = self._session.run({self._input.name: fed})
+                yield self._per_sample(values, len(fed), len(rows))
 
-    def _prepare(self, chunk: Sequence[Sample]) -> Array:
-        rows = [preprocess(sample.path, self._steps) for sample in chunk]
-        if self._fixed is not None:
-            rows += [rows[0]] * (self._fixed - len(rows))
-        return np.stack(rows).astype(self._input.dtype, copy=False)
+    def _prepare(self, sample: Sample) -> Array:
+        return preprocess(sample.path, self._steps).astype(self._input.dtype, copy=False)
+
+    def _batched(self, rows: Sequence[Array]) -> Array:
+        if (self._fixed or len(rows)) == 1:
+            return rows[0][np.newaxis]  # a view: the sample of a large model is not copied
+        missing = self._fixed - len(rows) if self._fixed is not None else 0
+        return np.stack([*rows, *(rows[0] for _ in range(missing))])
 
     def _per_sample(self, values: Mapping[str, Array], fed: int, wanted: int) -> dict[str, Array]:
         specs = {spec.name: spec for spec in self._session.outputs}

@@ -9,6 +9,7 @@ The folder is made for a tool started inside it::
 ``ais_bench --input input_bin`` takes the folder alone.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -21,6 +22,7 @@ from typing import Any
 from graphopt.core.errors import DatasetError, OutputError
 from graphopt.core.files import atomic_folder
 from graphopt.core.preprocessing import Step
+from graphopt.runtime.ahead import in_order
 from graphopt.runtime.predictions import Progress, Sample, Samples
 from graphopt.runtime.preprocess import preprocess, steps_to_json
 
@@ -70,6 +72,7 @@ def prepare(
     height: int,
     name: str = "inputs",
     force: bool = False,
+    workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> PreparedInputs:
     """Preprocess every image into its own file; the folder appears whole or not at all.
@@ -82,6 +85,7 @@ def prepare(
         height: of the model's input, in pixels.
         name: of the ``.info`` file.
         force: replace an existing folder.
+        workers: number of threads that preprocess; None for one per processor.
         on_progress: called after each image.
 
     Raises:
@@ -100,16 +104,17 @@ def prepare(
     with atomic_folder(folder, force=force) as temporary:
         inputs = temporary / INPUT_FOLDER
         inputs.mkdir()
-        for done, sample in enumerate(samples, start=1):
-            pixels = preprocess(sample.path, steps)
-            if pixels.shape != first.shape:
-                raise DatasetError(
-                    f"{sample.name} becomes {list(pixels.shape)}, {samples[0].name} {list(first.shape)}: "
-                    "the steps do not fix the size"
-                )
-            (inputs / _file_name(sample)).write_bytes(pixels.tobytes())
-            if on_progress is not None:
-                on_progress(done, len(samples))
+        ready = in_order(lambda sample: preprocess(sample.path, steps), samples, workers=workers)
+        with contextlib.closing(ready):
+            for done, (sample, pixels) in enumerate(zip(samples, ready, strict=True), start=1):
+                if pixels.shape != first.shape:
+                    raise DatasetError(
+                        f"{sample.name} becomes {list(pixels.shape)}, {samples[0].name} {list(first.shape)}: "
+                        "the steps do not fix the size"
+                    )
+                (inputs / _file_name(sample)).write_bytes(pixels.data)
+                if on_progress is not None:
+                    on_progress(done, len(samples))
         lines = [f"{i} ./{INPUT_FOLDER}/{_file_name(s)} {width} {height}\n" for i, s in enumerate(samples)]
         (temporary / f"{name}.info").write_text("".join(lines), encoding="utf-8")
         index = {

@@ -34,6 +34,7 @@ from graphopt.core.preprocessing import (
     ToNchw,
 )
 from graphopt.runtime.letterbox import Letterbox
+from graphopt.runtime.look_up import framed, look_up_of
 
 Pixels = NDArray[np.generic]
 """What travels between steps: uint8 or float32, [H, W, 3] until ``ToNchw``."""
@@ -56,9 +57,19 @@ def preprocess(image: Path, steps: Sequence[Step]) -> NDArray[np.float32]:
     if not steps or not isinstance(steps[0], (DecodePil, DecodeCv2)):
         found = _name(steps[0]) if steps else "nothing"
         raise UsageError(f"preprocessing starts with {found}, not DecodePil or DecodeCv2")
-    pixels = _decode_pil(image) if isinstance(steps[0], DecodePil) else _decode_cv2(image)
-    for step in steps[1:]:
-        pixels = _apply(step, pixels)
+    look_up = None
+    if isinstance(steps[0], DecodePil):
+        pixels = _decode_pil(image)
+    else:
+        pixels = _decode_cv2(image)
+        look_up = look_up_of(steps, _apply)
+    try:
+        for number, step in enumerate(steps[1:], start=1):
+            if look_up is not None and number == look_up.start and look_up.takes(pixels):
+                return look_up.sample(pixels)
+            pixels = _apply(step, pixels)
+    except UsageError as error:
+        raise UsageError(f"preprocessing {image}: {error}") from error
     if pixels.dtype != np.float32 or not isinstance(steps[-1], ToNchw):
         raise UsageError(
             f"preprocessing ends with {_name(steps[-1])} in {pixels.dtype} {list(pixels.shape)}; "
@@ -172,11 +183,10 @@ def _(step: PadCentredTo, pixels: Pixels) -> Pixels:
         )
     value = np.array(step.value)
     colour = np.rint(value).clip(0, 255) if pixels.dtype == np.uint8 else value
-    canvas = np.empty((step.height, step.width, 3), pixels.dtype)
-    canvas[:] = colour.astype(pixels.dtype)
-    top, left = (step.height - height) // 2, (step.width - width) // 2
-    canvas[top : top + height, left : left + width] = pixels
-    return canvas
+    # Channel by channel in memory: what follows works on whole planes, and ToNchw need not copy.
+    canvas, inner = framed((height, width), (step.height, step.width), colour.astype(pixels.dtype))
+    inner[:] = pixels.transpose(2, 0, 1)
+    return canvas.transpose(1, 2, 0)
 
 
 @_apply.register
@@ -202,7 +212,8 @@ def _(step: NormalizePixels, pixels: Pixels) -> Pixels:
     mean, std = np.array(step.mean, np.float32) * peak, np.array(step.std, np.float32) * peak
     if not std.all():
         raise UsageError(f"NormalizePixels divides by zero: std is {step.std}, peak {step.peak}")
-    normal: Pixels = (pixels.astype(np.float32, copy=False) - mean) * np.reciprocal(std)
+    normal = pixels.astype(np.float32, copy=False) - mean
+    normal *= np.reciprocal(std)
     return normal
 
 

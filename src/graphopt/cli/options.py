@@ -43,6 +43,13 @@ def data_option(help_text: str, *, required: bool = False) -> Callable[[Command]
     )
 
 
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=256),
+    default=None,
+    help="Threads that prepare images ahead; default: one per processor, 8 at most.",
+)
+
 annotations_option = click.option(
     "--annotations",
     type=click.Path(path_type=Path),

@@ -68,6 +68,7 @@ def prepare_inputs(
     limit: int | None = None,
     annotations: Path | None = None,
     force: bool = False,
+    workers: int | None = None,
     on_progress: Count | None = None,
 ) -> PreparedInputs:
     """Write a data set's preprocessed inputs and their lists; see ``runtime.prepare``.
@@ -86,6 +87,7 @@ def prepare_inputs(
         height=height,
         name=recipe.name,
         force=force,
+        workers=workers,
         on_progress=on_progress,
     )
 
@@ -98,6 +100,8 @@ def make_bundle(
     batch: int = 1,
     soc: str = "310P3",
     limit: int | None = None,
+    annotations: Path | None = None,
+    workers: int | None = None,
     force: bool = False,
     recipe_name: str = "",
     on_progress: Count | None = None,
@@ -111,6 +115,8 @@ def make_bundle(
         batch: fixed batch size on the device.
         soc: chip for the ATC script.
         limit: only the first samples of ``data``.
+        annotations: the file of the labels, where the data set's format has one.
+        workers: number of threads that prepare images; None for one per processor.
         force: replace an existing folder.
         recipe_name: for an ONNX file without a sidecar.
         on_progress: told prepared inputs and their total.
@@ -144,7 +150,15 @@ def make_bundle(
         om = compiled.artefacts[0].path if compiled.artefacts else None
         prepared = None
         if data is not None:
-            prepared = prepare_inputs(recipe, data, scratch / "inputs", limit=limit, on_progress=on_progress)
+            prepared = prepare_inputs(
+                recipe,
+                data,
+                scratch / "inputs",
+                limit=limit,
+                annotations=annotations,
+                workers=workers,
+                on_progress=on_progress,
+            )
         commands = _commands(stem, built=om is not None, prepared=prepared is not None)
         write_text(scratch / "README.txt", _readme(recipe, commands))
         model = load_model(source)

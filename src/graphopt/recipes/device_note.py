@@ -31,7 +31,9 @@ def device_commands(recipe: Recipe, options: "PipelineOptions") -> tuple[str, tu
     run = options.folder
     data = run / "demo" / "data" if options.demo else options.data or Path("DATA")
     bundle = f"{recipe.name}-device"
-    limit = [] if options.limit is None else ["--limit", options.limit]
+    limit: list[object] = [] if options.limit is None else ["--limit", options.limit]
+    if options.annotations is not None:
+        limit += ["--annotations", options.annotations]
     there = f"cd {bundle} && bash {recipe.name}_bs1.atc.sh && python3 {RUNNER_NAME}"
     if recipe.task is None or not recipe.preprocessing:
         note = (

@@ -59,6 +59,7 @@ def evaluate(
     box_mapping: str = "",
     pictures: bool = False,
     store: Path | None = None,
+    workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> Evaluation:
     """Score a stage, or what the device tools or the original scripts wrote, on a data set.
@@ -74,6 +75,7 @@ def evaluate(
         box_mapping: ``real`` or ``published``; of detections, see ``BoxMapping``. Empty for the recipe's.
         pictures: the images are needed for pictures.
         store: keeps predictions, so that an interrupted evaluation goes on.
+        workers: number of threads that prepare images; None for one per processor.
         on_progress: told samples done and their total.
 
     Raises:
@@ -95,7 +97,7 @@ def evaluate(
         dataset = task.open_data(data, limit=limit, labels_only=unseen, annotations=annotations)
     stores = (store, store.with_suffix(".against.npz") if store is not None else None)
     answers = [
-        _answers(item, recipe, task, dataset, place, on_progress)
+        _answers(item, recipe, task, dataset, place, workers, on_progress)
         for item, place in zip(stages, stores, strict=False)
     ]
     predictions, reference = answers[0], answers[1] if len(answers) > 1 else None
@@ -166,6 +168,7 @@ def _answers(
     task: Task,
     dataset: Dataset,
     store: Path | None,
+    workers: int | None,
     on_progress: Progress | None,
 ) -> Predictions:
     if stage.kind == "results":
@@ -186,6 +189,7 @@ def _answers(
             store=store,
             model_sha256=model_sha256,
             data_digest=dataset.digest if store is not None else "",
+            workers=workers,
         )
 
 

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from graphopt.core.artefacts import Artefact
@@ -20,6 +21,7 @@ def export_recipe(
     *,
     checkpoint: Path | None,
     data: Path | None = None,
+    annotations: Path | None = None,
     legacy: bool = False,
     force: bool = False,
     on_progress: Callable[[str], None] | None = None,
@@ -31,6 +33,7 @@ def export_recipe(
         folder: of the bundle.
         checkpoint: trained weights; None makes the demo's.
         data: data set folder for golden inputs; None takes the demo's or seeded ones.
+        annotations: the file of its labels, where its format has one.
         legacy: add what torch 1.6 left behind.
         force: replace an existing folder.
         on_progress: told what is being done.
@@ -40,20 +43,13 @@ def export_recipe(
     """
     require("torch", extra="torch", purpose=f"exporting {recipe.name}")
     say = on_progress or Silent().say
+    write = partial(_export, recipe, folder, annotations=annotations, legacy=legacy, force=force, say=say)
     if checkpoint is not None:
-        return _export(recipe, folder, checkpoint, data, legacy=legacy, force=force, say=say)
+        return write(checkpoint, data)
     with tempfile.TemporaryDirectory(prefix="graphopt-demo-") as scratch:
         say("making the demo checkpoint")
         demo = recipe.needed_demo("--demo")(Path(scratch))
-        return _export(
-            recipe,
-            folder,
-            demo.checkpoint,
-            data or demo.data,
-            legacy=legacy,
-            force=force,
-            say=say,
-        )
+        return write(demo.checkpoint, data or demo.data)
 
 
 def make_demo(recipe: Recipe, folder: Path) -> Demo:
@@ -72,6 +68,7 @@ def _export(
     checkpoint: Path,
     data: Path | None,
     *,
+    annotations: Path | None,
     legacy: bool,
     force: bool,
     say: Callable[[str], None],
@@ -80,7 +77,7 @@ def _export(
 
     say(f"reading {checkpoint}")
     module = recipe.needed_module("exporting", checkpoint)
-    feeds = feeds_for(recipe.inputs, data=data, recipe=recipe, count=_GOLDEN_SAMPLES)
+    feeds = feeds_for(recipe.inputs, data=data, annotations=annotations, recipe=recipe, count=_GOLDEN_SAMPLES)
     say("exporting")
     return write_bundle(
         folder,

@@ -71,6 +71,7 @@ def predict_named(
     store: Path | None = None,
     model_sha256: str = "",
     data_digest: str = "",
+    workers: int | None = None,
 ) -> Predictions:
     """Run every sample with the recipe's preprocessing; outputs get the recipe's names.
 
@@ -87,6 +88,7 @@ def predict_named(
         model_sha256=model_sha256,
         data_digest=data_digest,
         rows=row_shapes(session.outputs, recipe, names),
+        workers=workers,
     )
     return _renamed(predictions, names)
 

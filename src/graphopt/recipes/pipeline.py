@@ -47,7 +47,9 @@ class PipelineOptions:
         demo: make a seeded checkpoint and data set.
         data: data set folder; None runs without a metric.
         results: folder that the device tools wrote.
+        annotations: the file of the labels, where the data set's format has one.
         limit: only the first images.
+        workers: number of threads that prepare images; None for one per processor.
         targets: compile targets; one that is not installed is left out and named.
         batches: sizes to make, each compared with the rewritten model.
         soc: chip for ATC.
@@ -60,7 +62,9 @@ class PipelineOptions:
     demo: bool = False
     data: Path | None = None
     results: Path | None = None
+    annotations: Path | None = None
     limit: int | None = None
+    workers: int | None = None
     targets: tuple[str, ...] = DEFAULT_TARGETS
     batches: tuple[int, ...] = (1, 8)
     soc: str = "310P3"
@@ -77,6 +81,8 @@ class PipelineOptions:
                 "say where the model comes from: --checkpoint FILE, --onnx RAW (with --checkpoint to compare "
                 "with PyTorch), or --demo"
             )
+        if self.annotations is not None and self.data is None:
+            raise UsageError("--annotations needs --data: the folder of the images")
         if self.results is not None and self.data is None and not self.demo:
             raise UsageError("--results needs --data: the labels to score them with")
         unknown = sorted(set(self.targets) - set(list_targets()))
@@ -128,7 +134,9 @@ def run_pipeline(
         folder=folder,
         data=data,
         golden=run.path(_RAW).with_name(GOLDEN_FILE),
+        annotations=options.annotations,
         limit=options.limit,
+        workers=options.workers,
         count=progress.count,
     )
     scored = _scored(run, scorer, checkpoint, raw, rewritten, compiled)
@@ -146,7 +154,8 @@ def _check_early(recipe: Recipe, options: PipelineOptions) -> None:
         make_target(CompileOptions(target=name, soc=options.soc if name == "atc" else ""), recipe).check()
     if options.data is not None:
         recipe.check_has("preprocessing", purpose="--data")
-        recipe.needed_task("--data").open_data(options.data, limit=options.limit)
+        task = recipe.needed_task("--data")
+        task.open_data(options.data, limit=options.limit, annotations=options.annotations)
     if options.demo:
         recipe.check_has("make_demo", "build", "load", "task", purpose="--demo")
     if options.checkpoint is not None:
@@ -196,7 +205,13 @@ def _raw(run: _Run, checkpoint: Path | None, data: Path | None) -> StageRecord:
 
     def work() -> Mapping[str, Any]:
         export_recipe(
-            recipe, run.path("raw"), checkpoint=checkpoint, data=data, force=True, on_progress=run.say
+            recipe,
+            run.path("raw"),
+            checkpoint=checkpoint,
+            data=data,
+            annotations=options.annotations,
+            force=True,
+            on_progress=run.say,
         )
         return {}
 

@@ -37,13 +37,15 @@ def feeds_for(
     data: Path | None = None,
     recipe: Recipe | None = None,
     golden: Path | None = None,
+    annotations: Path | None = None,
     count: int = DEFAULT_COUNT,
 ) -> Feeds:
     """Return inputs for a model.
 
     The first of these that is there: ``data`` (an ``.npz`` with one array per input, or an ``.npy`` for
     the only one, stacked along axis 0 or one sample each; or a data set folder of the recipe),
-    ``golden`` (a bundle's ``golden.npz``), seeded structured ones.
+    ``golden`` (a bundle's ``golden.npz``), seeded structured ones. ``annotations`` is the file of a data
+    set's labels, where its format has one.
 
     Raises:
         UsageError: non-float inputs need ``data``; or ``data`` does not fit the inputs.
@@ -52,7 +54,9 @@ def feeds_for(
     if data is not None and data.is_dir():
         if recipe is None:
             raise UsageError(f"{data} is a data set folder: say whose with --recipe, or give an .npz file")
-        return _from_data_set(data, recipe, count)
+        return _from_data_set(data, recipe, annotations, count)
+    if annotations is not None:
+        raise UsageError("--annotations goes with a data set folder: name it with --data")
     if data is not None:
         return _from_arrays(data, _read_arrays(data, inputs), inputs, count)
     if golden is not None and golden.is_file():
@@ -66,10 +70,11 @@ def feeds_for(
     return Feeds(samples=samples, kind=f"{counted(len(samples), 'seeded structured input')}")
 
 
-def _from_data_set(folder: Path, recipe: Recipe, count: int) -> Feeds:
+def _from_data_set(folder: Path, recipe: Recipe, annotations: Path | None, count: int) -> Feeds:
     from graphopt.runtime.preprocess import preprocess
 
-    dataset = recipe.needed_task(f"the data set folder {folder}").open_data(folder)
+    task = recipe.needed_task(f"the data set folder {folder}")
+    dataset = task.open_data(folder, limit=count, annotations=annotations)
     steps = recipe.needed_steps(f"the data set folder {folder}")
     name = recipe.inputs[0].name
     chosen = list(islice(dataset, count))

@@ -104,7 +104,9 @@ class Scorer:
         folder: keeps predictions, so that an unchanged stage does not run again.
         data: data set folder; None compares without scoring.
         golden: ``golden.npz`` of the raw bundle, used without data.
+        annotations: the file of the labels, where the data set's format has one.
         limit: only the first images.
+        workers: number of threads that prepare images; None for one per processor.
         count: given a label, returns a progress callback.
     """
 
@@ -114,13 +116,16 @@ class Scorer:
     golden: Path
     limit: int | None
     count: Callable[[str], Callable[[int, int], None]]
+    annotations: Path | None = None
+    workers: int | None = None
     by_label: dict[str, Scored] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._dataset: Dataset | None = None
         self._feeds: Feeds | None = None
         if self.data is not None:
-            self._dataset = self.recipe.needed_task("--data").open_data(self.data, limit=self.limit)
+            task = self.recipe.needed_task("--data")
+            self._dataset = task.open_data(self.data, limit=self.limit, annotations=self.annotations)
         else:
             self._feeds = feeds_for(self.recipe.inputs, golden=self.golden)
 
@@ -170,6 +175,7 @@ class Scorer:
                         store=self.folder.path(relative),
                         model_sha256=sha256,
                         data_digest=self.folder.key(depends),
+                        workers=self.workers,
                     )
                 else:
                     assert self._feeds is not None
@@ -235,7 +241,7 @@ class Scorer:
         total -= total > 1 and total % size == 0
         chosen: list[Sample] = list(islice(self._dataset, total))
         with parse_stage(str(model), recipe_name=self.recipe.name).open() as session:
-            got = predict_named(session, chosen, self.recipe)
+            got = predict_named(session, chosen, self.recipe, workers=self.workers)
         reference = _first(self.by_label["rewritten"].predictions, got.names)
         compared = compare_predictions(reference.outputs, got.outputs, self.recipe)
         task = self.recipe.needed_task("comparing decisions")

@@ -25,6 +25,7 @@ def validate_stages(
     texts: Sequence[str],
     *,
     data: Path | None = None,
+    annotations: Path | None = None,
     count: int = 8,
     recipe_name: str = "",
     tolerance: Tolerance | None = None,
@@ -36,6 +37,7 @@ def validate_stages(
     Args:
         texts: stages as users name them; a single run folder stands for all its stages.
         data: inputs; see ``recipes.samples.feeds_for``.
+        annotations: the file of a data set's labels, where its format has one.
         count: at most so many samples.
         recipe_name: for files without a sidecar.
         tolerance: None takes the recipe's, else that of reordered float32 sums.
@@ -51,7 +53,14 @@ def validate_stages(
     with ExitStack() as stack:
         sessions = [stack.enter_context(stage.open()) for stage in stages]
         golden = next((place for stage in stages if (place := _golden(stage))), None)
-        feeds = feeds_for(sessions[0].inputs, data=data, recipe=recipe, golden=golden, count=count)
+        feeds = feeds_for(
+            sessions[0].inputs,
+            data=data,
+            recipe=recipe,
+            golden=golden,
+            annotations=annotations,
+            count=count,
+        )
 
         def report_done(done: int) -> None:
             if on_progress is not None:

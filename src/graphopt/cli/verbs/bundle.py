@@ -6,12 +6,14 @@ import click
 
 from graphopt.cli.options import (
     Progress,
+    annotations_option,
     data_option,
     force_option,
     json_option,
     limit_option,
     output_option,
     recipe_option,
+    workers_option,
 )
 
 
@@ -25,7 +27,9 @@ from graphopt.cli.options import (
     "--soc", default="310P3", show_default=True, help="Chip for the ATC script, when none is built yet."
 )
 @output_option("Folder of the bundle; default: ./RECIPE-device.")
+@annotations_option
 @limit_option
+@workers_option
 @force_option
 @recipe_option
 @json_option
@@ -35,7 +39,9 @@ def command(
     batch: int,
     soc: str,
     output: Path | None,
+    annotations: Path | None,
     limit: int | None,
+    workers: int | None,
     force: bool,
     recipe_name: str,
     as_json: bool,
@@ -59,7 +65,9 @@ def command(
             data=data,
             batch=batch,
             soc=soc,
+            annotations=annotations,
             limit=limit,
+            workers=workers,
             force=force,
             recipe_name=recipe_name,
             on_progress=progress.count("image"),

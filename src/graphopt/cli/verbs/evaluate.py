@@ -14,6 +14,7 @@ from graphopt.cli.options import (
     limit_option,
     output_option,
     recipe_option,
+    workers_option,
 )
 from graphopt.core.words import counted
 
@@ -61,6 +62,7 @@ _LONG = 40
     default=None,
     help="Keep predictions here (.npz): an interrupted evaluation goes on.",
 )
+@workers_option
 @json_option
 def command(
     what: str,

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from graphopt.cli.options import Progress, data_option, force_option, json_option, output_option
+from graphopt.cli.options import (
+    Progress,
+    annotations_option,
+    data_option,
+    force_option,
+    json_option,
+    output_option,
+)
 from graphopt.core.discovery import did_you_mean, names_in
 
 _EXPORTS = "graphopt.cli.exports"
@@ -34,6 +41,7 @@ class _Export(click.Command):
 @click.option("--checkpoint", type=click.Path(path_type=Path), default=None, help="Trained weights.")
 @click.option("--demo", is_flag=True, help="Make a seeded checkpoint that works, and its data set.")
 @data_option("Data set folder to take golden inputs from; default: the demo's, else seeded ones.")
+@annotations_option
 @output_option("Folder of the bundle; default: ./RECIPE.")
 @force_option
 @click.option(
@@ -49,6 +57,7 @@ def command(
     checkpoint: Path | None,
     demo: bool,
     data: Path | None,
+    annotations: Path | None,
     output: Path | None,
     force: bool,
     style: str,
@@ -75,6 +84,7 @@ def command(
             output or Path(recipe.name),
             checkpoint=checkpoint,
             data=data,
+            annotations=annotations,
             legacy=style == "torch-1.6",
             force=force,
             on_progress=progress.say,

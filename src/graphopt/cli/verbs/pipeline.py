@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from graphopt.cli.options import IntList, Progress, data_option, json_option, limit_option, output_option
+from graphopt.cli.options import (
+    IntList,
+    Progress,
+    annotations_option,
+    data_option,
+    json_option,
+    limit_option,
+    output_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from graphopt.recipes.pipeline_report import PipelineReport
@@ -19,7 +28,9 @@ if TYPE_CHECKING:
 @data_option("Data set folder; without it stages are compared, but not scored.")
 @click.option("--results", type=click.Path(path_type=Path), default=None, help="What the device tools wrote.")
 @output_option("Folder of the run; default: out/RECIPE.")
+@annotations_option
 @limit_option
+@workers_option
 @click.option(
     "--targets", default="onnxruntime,openvino,atc", show_default=True, help="Compile targets, in order."
 )
@@ -47,7 +58,9 @@ def command(
     data: Path | None,
     results: Path | None,
     output: Path | None,
+    annotations: Path | None,
     limit: int | None,
+    workers: int | None,
     targets: str,
     batches: tuple[int, ...] | None,
     soc: str,
@@ -72,7 +85,9 @@ def command(
         demo=demo,
         data=data,
         results=results,
+        annotations=annotations,
         limit=limit,
+        workers=workers,
         targets=tuple(part.strip() for part in targets.split(",") if part.strip()),
         batches=batches or ((1, 8) if len(recipe.batch_sizes) > 1 else recipe.batch_sizes),
         soc=soc,

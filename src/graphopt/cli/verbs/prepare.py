@@ -13,6 +13,7 @@ from graphopt.cli.options import (
     json_option,
     limit_option,
     output_option,
+    workers_option,
 )
 from graphopt.core.words import counted
 
@@ -23,6 +24,7 @@ from graphopt.core.words import counted
 @output_option("Folder of the inputs; default: ./RECIPE-inputs.")
 @annotations_option
 @limit_option
+@workers_option
 @force_option
 @json_option
 def command(
@@ -31,6 +33,7 @@ def command(
     output: Path | None,
     annotations: Path | None,
     limit: int | None,
+    workers: int | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -52,6 +55,7 @@ def command(
             folder,
             limit=limit,
             annotations=annotations,
+            workers=workers,
             force=force,
             on_progress=progress.count("image"),
         )

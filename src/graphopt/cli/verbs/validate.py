@@ -7,6 +7,7 @@ import click
 
 from graphopt.cli.options import (
     Progress,
+    annotations_option,
     data_option,
     json_option,
     recipe_option,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.command("validate", short_help="Compare stages numerically.")
 @click.argument("stages", nargs=-1, required=True, metavar="A B [C...] | RUN")
 @data_option("Inputs: .npz by input, .npy of the only one, or the recipe's data set folder.")
+@annotations_option
 @click.option(
     "--samples", type=click.IntRange(min=1), default=8, show_default=True, help="At most so many inputs."
 )
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 def command(
     stages: tuple[str, ...],
     data: Path | None,
+    annotations: Path | None,
     samples: int,
     recipe_name: str,
     tolerance: "Tolerance | None",
@@ -52,6 +55,7 @@ def command(
         report = validate_stages(
             stages,
             data=data,
+            annotations=annotations,
             count=samples,
             recipe_name=recipe_name,
             tolerance=tolerance,
