@@ -12,14 +12,18 @@ def exporting() -> Iterator[None]:
 
     - The merge cells of NAS-FPN see the sizes of maps as numbers, which become constants. They compute the
       same: the original hands traced sizes to a pooling, which the exporter refuses.
+    - Regions are pooled by ``MMCVRoiAlign``, as mmcv 1.x had it: what mmcv 2 writes in its place makes
+      regions below one cell larger, which the network does not.
     - Deformable convolutions tell the exporter the sizes of what they answer, and a missing bias is left
       out. Without sizes the exporter writes branches (``If``) behind them.
     """
     cells: Any = importlib.import_module("mmcv.ops.merge_cells").BaseMergeCell
     plain: Any = importlib.import_module("mmcv.ops.deform_conv").DeformConv2dFunction
     modulated: Any = importlib.import_module("mmcv.ops.modulated_deform_conv").ModulatedDeformConv2dFunction
+    pooling: Any = importlib.import_module("mmcv.ops.roi_align").RoIAlignFunction
     changes = (
         (cells, "_resize", _resize),
+        (pooling, "symbolic", staticmethod(_pooled)),
         (plain, "symbolic", staticmethod(_plain)),
         (modulated, "symbolic", staticmethod(_modulated)),
     )
@@ -46,6 +50,32 @@ def _resize(self: Any, maps: Any, size: Any) -> Any:
         maps = functional.pad(maps, (across // 2, across - across // 2, down // 2, down - down // 2))
     kernel = ((height + down) // tall, (width + across) // wide)
     return functional.max_pool2d(maps, kernel_size=kernel, stride=kernel)
+
+
+def _pooled(
+    g: Any,
+    maps: Any,
+    rois: Any,
+    bins: Any,
+    scale: float,
+    samples: int,
+    mode: str,
+    aligned: bool,
+) -> Any:
+    found = g.op(
+        "mmcv::MMCVRoiAlign",
+        maps,
+        rois,
+        output_height_i=bins[0],
+        output_width_i=bins[1],
+        spatial_scale_f=scale,
+        sampling_ratio_i=max(0, samples),
+        mode_s=mode,
+        aligned_i=aligned,
+    )
+    sizes = maps.type().sizes()
+    found.setType(maps.type().with_sizes([None, None if sizes is None else sizes[1], *bins]))
+    return found
 
 
 def _plain(

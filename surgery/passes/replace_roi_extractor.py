@@ -30,7 +30,7 @@ class ReplaceRoiExtractor(GraphPass):
     Why: the routing asks at run time which regions belong to a level (NonZero), so nothing behind it
     has a fixed size; the NPU has one operator for all of it.
     Before: ``level = Floor(Log(Sqrt(area) / 56))``; per level ``NonZero(Equal(level, i)) -> Gather(rois)
-    -> RoiAlign(features_i) -> ScatterND``.
+    -> RoiAlign(features_i) -> ScatterND``; mmcv's own ``MMCVRoiAlign`` likewise.
     After: ``RoiExtractor(features_0, ..., features_n, rois)``.
     Levels, scales, samples and alignment are read from the graph. Regions below one cell are pooled as
     PyTorch does; ``RoiAlign`` before opset 16 enlarges them, so there a corrected source is compared.

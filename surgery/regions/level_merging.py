@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphopt.surgery.graph_queries import attribute_int, constant_of, input_of, is_op, nodes_of
+from graphopt.surgery.regions.pooling_nodes import is_pooling
 from graphopt.surgery.regions.roi_table import is_zero, whole
 
 _ORDER_KEPT = ("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Expand")
@@ -21,7 +22,7 @@ class Part:
     """What one level gives.
 
     Attributes:
-        pool: the ``RoiAlign``.
+        pool: the node that pools.
         level: number per region, [R].
         index: which number is this level's.
         is_picked: whether the regions of this level are picked out; else all are pooled.
@@ -65,7 +66,7 @@ class _Link:
 
     Attributes:
         data: what the others gave so far; None where there are none before.
-        pool: the ``RoiAlign`` of this level.
+        pool: the node that pools this level.
         part: what it gives; None when that is not known.
         why_not: why it does not count, a clause.
     """
@@ -143,7 +144,7 @@ def _pool(value: ir.Value | None) -> ir.Node | None:
     while is_op(node, "Identity", "Reshape"):  # to the shape that the merge needs: the same one
         assert node is not None
         node = None if node.inputs[0] is None else node.inputs[0].producer()
-    return node if is_op(node, "RoiAlign") else None
+    return node if is_pooling(node) else None
 
 
 def rows_of_level(value: ir.Value | None) -> tuple[ir.Value, int] | None:

@@ -2,15 +2,16 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from graphopt.core.bodies.roi_pooling import HALF_PIXEL_SINCE
-from graphopt.surgery.graph_queries import input_of, is_op, nodes_of, opset_of
+from graphopt.surgery.graph_queries import input_of
 from graphopt.surgery.regions.level_choice import LevelChoice, level_choice
 from graphopt.surgery.regions.level_merging import Merge, Part, chosen_level, merges, rows_of_level
+from graphopt.surgery.regions.pooling_nodes import PoolingSettings, has_table, pooling_nodes
 from graphopt.surgery.regions.roi_table import RoiView, column_of, view_of
+from graphopt.surgery.shapes.known_sizes import KnownSizes
 from graphopt.surgery.shapes.known_types import KnownTypes
 
 _RELATIVE = 1e-5
@@ -68,17 +69,18 @@ class Found:
 
 
 def poolings(model: ir.Model, types: KnownTypes) -> Iterator[Found]:
-    """Yield what each ``RoiAlign`` belongs to: a merge of levels, or itself."""
+    """Yield what each pooling of one level belongs to: a merge of levels, or itself."""
     seen: set[ir.Node] = set()
+    sizes = KnownSizes(model)
     for merge in merges(model):
         seen.update(merge.pools)
-        yield Found(merge.end, merge.why_not or _of_merge(model, types, merge))
-    for node in nodes_of(model, "RoiAlign"):
+        yield Found(merge.end, merge.why_not or _of_merge(model, types, sizes, merge))
+    for node in pooling_nodes(model):
         if node not in seen:
             yield Found(node, _together(model, types, [(node, None)], None))
 
 
-def _of_merge(model: ir.Model, types: KnownTypes, merge: Merge) -> PooledLevels | str:
+def _of_merge(model: ir.Model, types: KnownTypes, sizes: KnownSizes, merge: Merge) -> PooledLevels | str:
     parts = sorted(merge.parts, key=lambda part: part.index)
     if len({part.level for part in parts}) > 1:
         return "its levels are chosen by different numbers"
@@ -92,7 +94,7 @@ def _of_merge(model: ir.Model, types: KnownTypes, merge: Merge) -> PooledLevels 
             return f"its levels are {indices}, and it chooses among {choice.levels}"
         return f"regions of level {missing[0]} are pooled nowhere: they stay zero"
     found = _together(model, types, [(part.pool, part) for part in parts], choice)
-    shape = types.of(merge.end.outputs[0]).shape
+    shape = sizes.shape(merge.end.outputs[0])  # as many rows as the suppression leaves; the rest is computed
     if not isinstance(found, str) and (shape is None or shape[2:] != found.bins):
         return "its answers are put together in another shape"
     return found
@@ -151,10 +153,12 @@ class _Level:
 
 
 def _described(model: ir.Model, types: KnownTypes, node: ir.Node, part: Part | None) -> _Level | str:
-    settings = _Settings.of(node)
+    settings = PoolingSettings.of(model, node)
     if isinstance(settings, str):
         return settings
     features, rois, images = (input_of(node, index) for index in range(3))
+    if has_table(node):
+        images = rois
     if features is None or rois is None or images is None:
         return "it lacks an input"
     dtype = types.of(features).dtype
@@ -163,16 +167,15 @@ def _described(model: ir.Model, types: KnownTypes, node: ir.Node, part: Part | N
             f"its features are {'of unknown dtype' if dtype is None else dtype.name}, not float32 or float16"
         )
     picked = part is not None and part.is_picked
-    views = [view_of(model, types, item, n, through_rows=picked) for item, n in ((rois, 4), (images, 1))]
-    for view in views:
-        if isinstance(view, str):
-            return view
-    boxes, indices = (view for view in views if not isinstance(view, str))
+    views = _views(model, types, (rois, images), through_rows=picked)
+    if isinstance(views, str):
+        return views
+    boxes, indices = views
     if wrong := _wrong_rows(part, boxes, indices):
         return wrong
     if boxes.rank != 2 or boxes.columns != tuple(range(boxes.columns[0], boxes.columns[0] + 4)):
         return "its corners are no four columns side by side"
-    aligned = settings.alignment(opset_of(model, node), boxes.shift)
+    aligned = settings.alignment(boxes.shift)
     if isinstance(aligned, str):
         return aligned
     source = indices.table
@@ -188,6 +191,27 @@ def _described(model: ir.Model, types: KnownTypes, node: ir.Node, part: Part | N
         samples=settings.samples,
         aligned=aligned,
     )
+
+
+def _views(
+    model: ir.Model, types: KnownTypes, values: tuple[ir.Value, ir.Value], *, through_rows: bool
+) -> tuple[RoiView, RoiView] | str:
+    """Return where corners and batch indices come from; both may be columns of one value [K, 5]."""
+    rois, images = values
+    if rois is images:
+        whole = view_of(model, types, rois, 5, through_rows=through_rows)
+        if isinstance(whole, str):
+            return whole
+        # All columns are followed together, so what is done to the corners is done to the index.
+        return replace(whole, columns=whole.columns[1:]), replace(whole, columns=whole.columns[:1])
+    boxes = view_of(model, types, rois, 4, through_rows=through_rows)
+    indices = view_of(model, types, images, 1, through_rows=through_rows)
+    for view in (boxes, indices):
+        if isinstance(view, str):
+            return view
+    assert not isinstance(boxes, str)
+    assert not isinstance(indices, str)
+    return boxes, indices
 
 
 def _wrong_rows(part: Part | None, boxes: RoiView, images: RoiView) -> str:
@@ -207,47 +231,3 @@ def _wrong_rows(part: Part | None, boxes: RoiView, images: RoiView) -> str:
     if {rows_of_level(boxes.rows), rows_of_level(images.rows)} != {(part.level, part.index)}:
         return "it pools other regions than its answers are written for"
     return ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """The attributes of a ``RoiAlign``."""
-
-    bins: tuple[int, int]
-    samples: int
-    scale: float
-    shifts: str
-
-    @classmethod
-    def of(cls, node: ir.Node) -> "_Settings | str":
-        if any(item.is_ref() for item in node.attributes.values()):
-            return "an attribute comes from the caller of its function"
-        mode = node.attributes.get_string("mode", "avg")
-        if mode != "avg":
-            return f"it takes the {mode} of its samples, not the mean"
-        bins = (node.attributes.get_int("output_height", 1), node.attributes.get_int("output_width", 1))
-        if bins[0] != bins[1]:
-            return f"it pools {bins[0]} x {bins[1]} bins, and the target wants as many in both directions"
-        return cls(
-            bins=bins,
-            samples=node.attributes.get_int("sampling_ratio", 0),
-            scale=node.attributes.get_float("spatial_scale", 1.0),
-            shifts=node.attributes.get_string("coordinate_transformation_mode", "half_pixel") or "",
-        )
-
-    def alignment(self, opset: int, shift: float) -> bool | str:
-        """Return whether regions are shifted by half a cell, by the operator or in front of it."""
-        by_itself = opset >= HALF_PIXEL_SINCE and self.shifts == "half_pixel"
-        if not shift:
-            return by_itself
-        if by_itself:
-            return "its regions are shifted twice, in front of RoiAlign and by it"
-        if abs(shift * self.scale - 0.5) > _RELATIVE:
-            return f"its regions are shifted by {shift:g} pixels, which is not half a cell"
-        return True
-
-
-def forces_cells(model: ir.Model, node: ir.Node) -> bool:
-    """Whether a ``RoiAlign`` makes every region one cell large at least."""
-    mode = node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
-    return is_op(node, "RoiAlign") and (opset_of(model, node) < HALF_PIXEL_SINCE or mode != "half_pixel")

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphopt.surgery.graph_queries import constant_of, input_of, is_op, nodes_of
-from graphopt.surgery.regions.pooled_levels import forces_cells
+from graphopt.surgery.regions.pooling_nodes import forces_cells
 from graphopt.surgery.versioned_builder import VersionedBuilder
 
 _RELATIVE = 1e-5

@@ -38,6 +38,7 @@ BY_OPERATOR: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "LpNormalization": ("decompose_l2norm",),
         "MMCVDeformConv2d": ("replace_dcn", "decompose_dcn"),
         "MMCVModulatedDeformConv2d": ("replace_dcn", "decompose_dcn"),
+        "MMCVRoiAlign": ("replace_roi_extractor",),
         "MaxPool": ("split_maxpool", "pool3d_to_pool2d", "remove_identity_pool"),
         "Mish": ("decompose_hardswish",),
         "NPUDeformableConv2d": ("replace_dcn", "decompose_dcn"),

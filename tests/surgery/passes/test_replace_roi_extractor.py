@@ -297,7 +297,7 @@ def test_features_in_double_are_declined(rewrite: Rewrite) -> None:
 def test_regions_shifted_twice_are_declined(rewrite: Rewrite) -> None:
     text = SINGLE.format(body="u = Sub (rois, half) c = Cast <to = 7> (images)", width=4)
     result = rewrite(text.replace('"" : 11', '"" : 16'), ReplaceRoiExtractor(), compare=False)
-    assert result.declined == ("its regions are shifted twice, in front of RoiAlign and by it",)
+    assert result.declined == ("its regions are shifted twice, in front of the pooling and by it",)
 
 
 def test_a_mask_of_other_levels_is_declined(rewrite: Rewrite) -> None:
