@@ -12,7 +12,6 @@ from graphopt.core.errors import (
     CheckpointError,
     GraphoptError,
     InvalidModelError,
-    PreconditionError,
     UsageError,
 )
 from graphopt.recipes.stages import parse_stage
@@ -66,6 +65,19 @@ def test_openvino_reads_an_onnx_file(small: Any, finished: Path) -> None:
     np.testing.assert_allclose(logits(text), logits(str(finished / "raw.onnx")), atol=1e-5)
 
 
+def test_an_estimate_of_half_precision(small: Any, finished: Path) -> None:
+    stage = parse_stage(f"fp16:{finished / 'run'}#raw")
+    assert stage.is_estimate
+    assert stage.label == f"fp16:{finished / 'run'}#raw (estimate)"
+    assert stage.recipe is small.RECIPE
+    feeds: Any = {"image": np.random.default_rng(2).standard_normal((1, 3, 32, 16)).astype(np.float32)}
+    with stage.open() as session, parse_stage(f"{finished / 'run'}#raw").open() as plain:
+        got: Any = session.run(feeds)["output1"]
+        exact: Any = plain.run(feeds)["output1"]
+    np.testing.assert_array_equal(got, got.astype(np.float16))
+    assert 0 < np.abs(got - exact).max() < 0.02 * np.abs(exact).max()
+
+
 @pytest.mark.torch
 def test_a_network_with_its_checkpoint(small: Any, tmp_path: Path) -> None:
     pytest.importorskip("torch")
@@ -92,7 +104,10 @@ def test_folders(small: Any, finished: Path, tmp_path: Path) -> None:
 REFUSED: list[tuple[str, type[GraphoptError], str]] = [
     ("none.onnx", InvalidModelError, "none.onnx does not exist; a stage is"),
     ("openvino:none.onnx", InvalidModelError, "does not exist"),
-    ("fp16:none.onnx", PreconditionError, "half-precision emulation is not part"),
+    ("fp16:none.onnx", InvalidModelError, "none.onnx does not exist"),
+    ("fp16:text.txt", UsageError, "a model file ends in"),
+    ("fp16-nms:.", UsageError, "half precision is estimated of an ONNX file: fp16-nms:FILE.onnx"),
+    ("fp16:torch:small", UsageError, "half precision is estimated of an ONNX file"),
     ("torch:smal@c.pth", UsageError, "did you mean small?"),
     ("torch:small@none.pth", CheckpointError, "none.pth does not exist"),
     ("torch:", InvalidModelError, "torch: does not exist"),

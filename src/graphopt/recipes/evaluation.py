@@ -178,7 +178,8 @@ def _answers(
             return original
         return named_results(stage.path, recipe.inputs, recipe.outputs, dataset)
     recipe.needed_steps("evaluate")
-    model_sha256 = sha256_of(stage.path) if stage.path is not None else ""
+    # The same file opened in another way gives other answers.
+    model_sha256 = f"{sha256_of(stage.path)} {stage.kind}" if stage.path is not None else ""
     with stage.open(optimize=True) as session:
         return predict_named(
             session,

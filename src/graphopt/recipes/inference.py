@@ -141,9 +141,13 @@ def bench(
     A model of a fixed batch is rewritten into a temporary one for each other size.
 
     Raises:
-        UsageError: batch sizes are asked of something that cannot change its batch.
+        UsageError: batch sizes are asked of something that cannot change its batch, or an estimate is timed.
     """
     stage = parse_stage(what, recipe_name=recipe_name)
+    if stage.is_estimate:
+        raise UsageError(
+            f"{what}: the estimate computes in float32, so its time says nothing of a chip's; time the file"
+        )
     if not batches:
         return (_time(stage, None, seconds),)
     results = []

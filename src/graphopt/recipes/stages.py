@@ -2,6 +2,7 @@
 
 ``torch:RECIPE[@CHECKPOINT]`` · ``torch:FILE.py:BUILD[@CHECKPOINT]`` ·
 ``FILE.onnx`` · ``FILE.xml`` · ``FILE.om`` · ``openvino:FILE.onnx`` ·
+``fp16:FILE.onnx`` · ``fp16-nms:FILE.onnx``, estimates of half precision (FILE may be ``RUN#rewritten``) ·
 ``RUN#raw|rewritten|onnxruntime|openvino|compiled`` · a folder or a ``.json`` file of results.
 """
 
@@ -16,7 +17,6 @@ from graphopt.core.errors import (
     CheckpointError,
     GraphoptError,
     InvalidModelError,
-    PreconditionError,
     UsageError,
 )
 from graphopt.core.lineage import recipe_of
@@ -24,6 +24,7 @@ from graphopt.core.onnx_files import load_model
 from graphopt.core.session import Session
 from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.catalogue import find_recipe
+from graphopt.recipes.half_estimate import ESTIMATES, open_estimate
 from graphopt.recipes.recipe import Recipe
 
 RUN_STAGES = {
@@ -42,8 +43,8 @@ class Stage:
     """A stage that a user named, not yet opened.
 
     Attributes:
-        label: as the user wrote it; names the column in tables.
-        kind: ``torch``, ``model``, ``openvino`` or ``results``.
+        label: as the user wrote it; names the column in tables. An estimate is called one.
+        kind: ``torch``, ``model``, ``openvino``, ``results``, or a key of ``ESTIMATES``.
         path: model file, checkpoint or results; None for a torch stage without checkpoint.
         recipe: of the model; None when unknown.
         artefact: its sidecar; None when graphopt did not make the file. A user's own module has none:
@@ -62,6 +63,11 @@ class Stage:
     def known_outputs(self) -> tuple[TensorSpec, ...]:
         """What its sidecar says of its outputs."""
         return self.artefact.outputs if self.artefact is not None else ()
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether its numbers stand for those of a chip that was not asked."""
+        return self.kind in ESTIMATES
 
     def with_specs_of(self, others: Sequence["Stage"]) -> "Stage":
         """Return this stage; a user's own module gets inputs and outputs of its export in ``others``."""
@@ -91,6 +97,8 @@ class Stage:
             from graphopt.runtime.sessions.openvino import OpenVinoSession
 
             return OpenVinoSession(self.path)
+        if self.is_estimate:
+            return open_estimate(self.path, self.kind, optimize=optimize)
         if self.path.suffix == ".onnx":
             load_model(
                 self.path
@@ -124,11 +132,8 @@ def parse_stage(text: str, *, recipe_name: str = "") -> Stage:
         return Stage(label=text, kind="torch", path=path, recipe=recipe, module=module)
     if prefix == "openvino" and rest:
         return _file_stage(text, Path(rest), "openvino", given)
-    if prefix == "fp16" and rest:
-        raise PreconditionError(
-            f"{text}: half-precision emulation is not part of this version; "
-            "compare FILE.onnx or openvino:FILE"
-        )
+    if prefix in ESTIMATES and rest:
+        return _estimate_stage(text, prefix, parse_stage(rest, recipe_name=recipe_name))
     run, hash_mark, stage = text.rpartition("#")
     if hash_mark and run:
         return _run_stage(text, Path(run), stage, given)
@@ -144,7 +149,7 @@ def _file_stage(label: str, path: Path, kind: str, given: Recipe | None) -> Stag
     if not path.exists():
         raise InvalidModelError(
             f"{path} does not exist; a stage is a model file, a results folder, torch:RECIPE[@CHECKPOINT], "
-            "openvino:FILE or RUN#raw|rewritten|compiled"
+            "openvino:FILE, fp16:FILE or RUN#raw|rewritten|compiled"
         )
     if path.suffix not in _MODEL_SUFFIXES:
         raise UsageError(f"{path}: a model file ends in {', '.join(_MODEL_SUFFIXES)}")
@@ -155,6 +160,12 @@ def _file_stage(label: str, path: Path, kind: str, given: Recipe | None) -> Stag
     if recipe is None and artefact is None and path.suffix == ".onnx":
         recipe = _recipe_inside(path)
     return Stage(label=label, kind=kind, path=path, recipe=recipe, artefact=artefact)
+
+
+def _estimate_stage(label: str, kind: str, stage: Stage) -> Stage:
+    if stage.kind != "model" or stage.path is None or stage.path.suffix != ".onnx":
+        raise UsageError(f"{label}: half precision is estimated of an ONNX file: {kind}:FILE.onnx")
+    return replace(stage, label=f"{label} (estimate)", kind=kind)
 
 
 def _recipe_inside(path: Path) -> Recipe | None:

@@ -82,6 +82,7 @@ def command(
     from graphopt.cli.render import print_json, print_line
     from graphopt.core.files import check_output
     from graphopt.recipes.evaluation import draw_worst, evaluate
+    from graphopt.recipes.half_estimate import estimate_note
 
     if output is not None:
         check_output(output, force=force)
@@ -106,9 +107,12 @@ def command(
             for sample in result.worst(_WORST)
         ]
         content = {"what": what, "data": data, "against": options["against"], **result.score.to_json()}
+        content["estimate"] = bool(estimate_note(what))
         print_json("evaluate", {"ok": True, **content, "worst": worst, "pictures": drawn})
         return
     _show(result, what, data, options["against"])
+    if note := estimate_note(what):
+        print_line(f"note: {note}")
     if output is not None:
         print_line(str(output))
     if pictures is not None:

@@ -23,15 +23,25 @@ def command(
 
     graphopt run out/deepmar#compiled photo.png --pictures seen
     """
-    from graphopt.cli.render import print_json, print_table
+    from graphopt.cli.render import print_json, print_line, print_table
+    from graphopt.recipes.half_estimate import estimate_note
     from graphopt.recipes.inference import read_images
     from graphopt.runtime.pictures import percent
 
     results = read_images(what, images, recipe_name=recipe_name, pictures=pictures, force=force)
     if as_json:
-        print_json("run", {"ok": True, "images": [item.to_json() for item in results]})
+        print_json(
+            "run",
+            {
+                "ok": True,
+                "estimate": bool(estimate_note(what)),
+                "images": [item.to_json() for item in results],
+            },
+        )
         return
     for item in results:
         rows = [[r.label, percent(r.value, digits=1)] for r in item.readings if r.positive]
         measure = item.readings[0].measure if item.readings else "value"
         print_table(str(item.image), ["label", f">{measure}"], rows)
+    if note := estimate_note(what):
+        print_line(f"note: {note}")
