@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from graphopt.core.preprocessing import ResizeEdgesCv2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Letterbox:
@@ -87,6 +89,23 @@ class Letterbox:
             top=(canvas[0] - scaled_height) // 2,
             canvas_width=canvas[1],
             canvas_height=canvas[0],
+        )
+
+    @classmethod
+    def within_edges(cls, width: int, height: int, step: ResizeEdgesCv2) -> Self:
+        """Scale as ``ResizeEdgesCv2`` does; nothing is padded. The quotients are mmcv's, in its order."""
+        scale = min(step.longest / max(width, height), step.shortest / min(width, height))
+        scale = min(scale, step.width / width, step.height / height)
+        scaled_width, scaled_height = (max(1, int(side * scale + 0.5)) for side in (width, height))
+        return cls(
+            source_width=width,
+            source_height=height,
+            width=scaled_width,
+            height=scaled_height,
+            left=0,
+            top=0,
+            canvas_width=scaled_width,
+            canvas_height=scaled_height,
         )
 
     @property

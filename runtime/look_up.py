@@ -7,7 +7,7 @@ a picture of all values, so that every bit is the one that the steps would give 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from graphopt.core.preprocessing import (
     Normalize,
     NormalizeMmcv,
     NormalizePixels,
+    PadBehindTo,
     PadCentredTo,
     ScaleToUnit,
     Step,
@@ -26,6 +27,7 @@ from graphopt.core.preprocessing import (
 
 Apply = Callable[[Step, NDArray[Any]], NDArray[Any]]
 """Executes one step."""
+Pad: TypeAlias = PadCentredTo | PadBehindTo
 
 _BY_VALUE = (ToFloat32, ScaleToUnit, Normalize, NormalizePixels, NormalizeMmcv)
 """What they make of a pixel depends on its value and its channel alone; the result is float32."""
@@ -47,7 +49,7 @@ class LookUp:
     start: int
     source: tuple[int, ...]
     tables: NDArray[np.float32]
-    pad: PadCentredTo | None
+    pad: Pad | None
     fill: NDArray[np.float32]
 
     def takes(self, pixels: NDArray[Any]) -> bool:
@@ -62,8 +64,7 @@ class LookUp:
         import cv2  # who decoded the pixels has asked for it
 
         height, width, channels = pixels.shape
-        size = (self.pad.height, self.pad.width) if self.pad else (height, width)
-        canvas, inner = framed((height, width), size, self.fill)
+        canvas, inner = framed((height, width), self.pad, self.fill)
         planes = np.empty((channels, height, width), np.uint8)
         cv2.split(pixels, list(planes))
         for channel, source in enumerate(self.source):
@@ -71,18 +72,18 @@ class LookUp:
         return canvas
 
 
-def framed(
-    inner: tuple[int, int], whole: tuple[int, int], colour: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def framed(inner: tuple[int, int], pad: Pad | None, colour: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return an array [3, H, W] with a border of one colour, and the part of it inside, which is not set.
 
     Args:
-        inner: height and width inside; an odd pixel of the border goes to the bottom and to the right.
-        whole: height and width, at least ``inner``.
+        inner: height and width inside.
+        pad: says how large the whole is, and where the border; None for no border.
         colour: [3]; its dtype is the array's.
     """
+    whole = (pad.height, pad.width) if pad else inner
     canvas = np.empty((len(colour), *whole), colour.dtype)
-    top, left = (whole[0] - inner[0]) // 2, (whole[1] - inner[1]) // 2
+    centred = isinstance(pad, PadCentredTo)
+    top, left = ((whole[i] - inner[i]) // 2 if centred else 0 for i in range(2))
     rows, columns = slice(top, top + inner[0]), slice(left, left + inner[1])
     border = colour[:, np.newaxis, np.newaxis]
     canvas[:, :top], canvas[:, rows.stop :] = border, border
@@ -103,10 +104,10 @@ def look_up_of(steps: Sequence[Step], apply: Apply) -> LookUp | None:
     if not steps or not isinstance(steps[-1], ToNchw):
         return None
     start = len(steps) - 1
-    while start > 1 and isinstance(steps[start - 1], (*_BY_VALUE, SwapChannels, PadCentredTo)):
+    while start > 1 and isinstance(steps[start - 1], (*_BY_VALUE, SwapChannels, Pad)):
         start -= 1
     end = steps[start:-1]
-    pads = [step for step in end if isinstance(step, PadCentredTo)]
+    pads = [step for step in end if isinstance(step, Pad)]
     if len(pads) > 1 or any(isinstance(step, _BY_VALUE) for step in steps[:start]):
         return None  # behind a step of the second kind pixels are floats
     # One column: all values, then the padding.
@@ -114,9 +115,9 @@ def look_up_of(steps: Sequence[Step], apply: Apply) -> LookUp | None:
     column = column.repeat(3, axis=2)
     source = [0, 1, 2]
     for step in end:
-        if isinstance(step, PadCentredTo):
+        if isinstance(step, Pad):
             around = apply(dataclasses.replace(step, width=1, height=3), column[:1])
-            column[_VALUES] = around[0]
+            column[_VALUES] = around[2]  # below, whichever padding it is
             continue
         column = apply(step, column)
         if isinstance(step, SwapChannels):

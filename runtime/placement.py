@@ -2,10 +2,22 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from graphopt.core.errors import UsageError
-from graphopt.core.preprocessing import PadCentredTo, ResizeLongestCv2, ResizePil, ResizeToFitCv2, Step
+from graphopt.core.preprocessing import (
+    PadBehindTo,
+    PadCentredTo,
+    ResizeCv2,
+    ResizeEdgesCv2,
+    ResizeLongestCv2,
+    ResizePil,
+    ResizeToFitCv2,
+    Step,
+)
 from graphopt.runtime.letterbox import Letterbox
+
+_Resize: TypeAlias = ResizePil | ResizeLongestCv2 | ResizeToFitCv2 | ResizeCv2 | ResizeEdgesCv2
 
 
 def place_of(steps: Sequence[Step], width: int, height: int) -> Letterbox:
@@ -31,21 +43,24 @@ def place_of(steps: Sequence[Step], width: int, height: int) -> Letterbox:
     )
     padded = False
     for step in steps:
-        if isinstance(step, PadCentredTo):
+        if isinstance(step, (PadCentredTo, PadBehindTo)):
             place, padded = _padded(place, step), True
-        elif isinstance(step, (ResizePil, ResizeLongestCv2, ResizeToFitCv2)):
+        elif isinstance(step, _Resize):
             if padded:
-                raise UsageError(f"{type(step).__name__} follows PadCentredTo: boxes cannot be mapped back")
+                raise UsageError(f"{type(step).__name__} follows a padding: boxes cannot be mapped back")
             place = _resized(place, step)
     return place
 
 
-def _resized(place: Letterbox, step: ResizePil | ResizeLongestCv2 | ResizeToFitCv2) -> Letterbox:
-    if isinstance(step, ResizePil):
+def _resized(place: Letterbox, step: _Resize) -> Letterbox:
+    if isinstance(step, (ResizePil, ResizeCv2)):
         width, height = step.width, step.height
     elif isinstance(step, ResizeLongestCv2):
         fitted = Letterbox.fitted(place.width, place.height, longest=step.size)
         width, height = fitted.width, fitted.height
+    elif isinstance(step, ResizeEdgesCv2):
+        scaled = Letterbox.within_edges(place.width, place.height, step)
+        width, height = scaled.width, scaled.height
     else:
         canvas = (step.height, step.width)
         within = Letterbox.within(place.width, place.height, canvas=canvas, rounding=step.rounding)
@@ -53,11 +68,12 @@ def _resized(place: Letterbox, step: ResizePil | ResizeLongestCv2 | ResizeToFitC
     return dataclasses.replace(place, width=width, height=height, canvas_width=width, canvas_height=height)
 
 
-def _padded(place: Letterbox, step: PadCentredTo) -> Letterbox:
+def _padded(place: Letterbox, step: PadCentredTo | PadBehindTo) -> Letterbox:
+    centred = isinstance(step, PadCentredTo)
     return dataclasses.replace(
         place,
-        left=place.left + (step.width - place.canvas_width) // 2,
-        top=place.top + (step.height - place.canvas_height) // 2,
+        left=place.left + ((step.width - place.canvas_width) // 2 if centred else 0),
+        top=place.top + ((step.height - place.canvas_height) // 2 if centred else 0),
         canvas_width=step.width,
         canvas_height=step.height,
     )

@@ -23,7 +23,10 @@ from graphopt.core.preprocessing import (
     Normalize,
     NormalizeMmcv,
     NormalizePixels,
+    PadBehindTo,
     PadCentredTo,
+    ResizeCv2,
+    ResizeEdgesCv2,
     ResizeLongestCv2,
     ResizePil,
     ResizeToFitCv2,
@@ -167,6 +170,27 @@ def _(step: ResizeToFitCv2, pixels: Pixels) -> Pixels:
 
 
 @_apply.register
+def _(step: ResizeCv2, pixels: Pixels) -> Pixels:
+    _expect(step, pixels, np.uint8, np.float32)
+    if step.width < 1 or step.height < 1:
+        raise UsageError(f"ResizeCv2 to {step.width} x {step.height} pixels leaves nothing")
+    cv2: Any = require("cv2", extra="vision", purpose="preprocessing")
+    resized: Pixels = cv2.resize(pixels, (step.width, step.height), interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+@_apply.register
+def _(step: ResizeEdgesCv2, pixels: Pixels) -> Pixels:
+    _expect(step, pixels, np.uint8, np.float32)
+    if min(step.longest, step.shortest, step.width, step.height) < 1:
+        raise UsageError(f"{step} leaves nothing of an image")
+    place = Letterbox.within_edges(pixels.shape[1], pixels.shape[0], step)
+    cv2: Any = require("cv2", extra="vision", purpose="preprocessing")
+    resized: Pixels = cv2.resize(pixels, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+@_apply.register
 def _(step: SwapChannels, pixels: Pixels) -> Pixels:
     _expect(step, pixels, np.uint8, np.float32)
     return np.ascontiguousarray(pixels[:, :, ::-1])
@@ -174,19 +198,12 @@ def _(step: SwapChannels, pixels: Pixels) -> Pixels:
 
 @_apply.register
 def _(step: PadCentredTo, pixels: Pixels) -> Pixels:
-    _expect(step, pixels, np.uint8, np.float32)
-    height, width = pixels.shape[:2]
-    if height > step.height or width > step.width:
-        raise UsageError(
-            f"PadCentredTo {step.width} x {step.height} (width x height) gets an image of "
-            f"{width} x {height}: resize before"
-        )
-    value = np.array(step.value)
-    colour = np.rint(value).clip(0, 255) if pixels.dtype == np.uint8 else value
-    # Channel by channel in memory: what follows works on whole planes, and ToNchw need not copy.
-    canvas, inner = framed((height, width), (step.height, step.width), colour.astype(pixels.dtype))
-    inner[:] = pixels.transpose(2, 0, 1)
-    return canvas.transpose(1, 2, 0)
+    return _padded(step, pixels)
+
+
+@_apply.register
+def _(step: PadBehindTo, pixels: Pixels) -> Pixels:
+    return _padded(step, pixels)
 
 
 @_apply.register
@@ -230,6 +247,22 @@ def _(step: NormalizeMmcv, pixels: Pixels) -> Pixels:
 def _(step: ToNchw, pixels: Pixels) -> Pixels:
     _expect(step, pixels, np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _padded(step: PadCentredTo | PadBehindTo, pixels: Pixels) -> Pixels:
+    _expect(step, pixels, np.uint8, np.float32)
+    height, width = pixels.shape[:2]
+    if height > step.height or width > step.width:
+        raise UsageError(
+            f"{_name(step)} {step.width} x {step.height} (width x height) gets an image of "
+            f"{width} x {height}: resize before"
+        )
+    value = np.array(step.value)
+    colour = np.rint(value).clip(0, 255) if pixels.dtype == np.uint8 else value
+    # Channel by channel in memory: what follows works on whole planes, and ToNchw need not copy.
+    canvas, inner = framed((height, width), step, colour.astype(pixels.dtype))
+    inner[:] = pixels.transpose(2, 0, 1)
+    return canvas.transpose(1, 2, 0)
 
 
 def _expect(step: Step, pixels: Pixels, *dtypes: type[np.generic]) -> None:

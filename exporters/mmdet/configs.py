@@ -1,13 +1,13 @@
 """Read a configuration of mmdet, packaged or the user's, with the files that it builds on."""
 
 import ast
+import difflib
 import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import MissingBackendError, UsageError
 from graphopt.exporters.mmdet.config_values import Unreadable, evaluate_settings
 
@@ -49,8 +49,8 @@ def needed(settings: dict[str, Any], key: str, where: str) -> Any:
     for item in _leaves(settings[key]):
         if isinstance(item, Unreadable):
             raise UsageError(
-                f"{where}: {key} cannot be read without running code ({item.why}); if you trust the file, "
-                "give --exec-config"
+                f"{where}: {key} cannot be read without running code ({item.why}); if you trust the file: "
+                "graphopt export mmdet --exec-config"
             )
     return settings[key]
 
@@ -71,11 +71,10 @@ def find_config(name_or_file: str) -> Path:
     if found:
         several = ", ".join(str(item.relative_to(folder)) for item in found)
         raise UsageError(f"{name_or_file} means several configurations: {several}")
-    known = [item.stem for item in folder.rglob("*.py") if _BASE not in item.parts]
-    raise UsageError(
-        f"there is no configuration {name_or_file}, neither as a file nor in mmdet; "
-        f"{did_you_mean(Path(wanted).name, known)}"
-    )
+    known = {item.stem for item in folder.rglob("*.py") if _BASE not in item.parts}
+    near = difflib.get_close_matches(Path(wanted).name, known, n=3, cutoff=0.5)
+    advice = f"did you mean {' or '.join(near)}?" if near else f"{len(known)} are in {folder}"
+    raise UsageError(f"there is no configuration {name_or_file}, neither as a file nor in mmdet; {advice}")
 
 
 def packaged_configs() -> Path:

@@ -72,5 +72,5 @@ def test_a_resize_to_a_size_stretches() -> None:
 
 def test_a_resize_behind_a_padding_is_refused() -> None:
     steps = (DecodeCv2(), PadCentredTo(width=9, height=9, value=_ZERO), ResizePil(width=5, height=5))
-    with pytest.raises(UsageError, match="ResizePil follows PadCentredTo"):
+    with pytest.raises(UsageError, match="ResizePil follows a padding"):
         place_of(steps, 3, 4)

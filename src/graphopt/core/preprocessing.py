@@ -65,6 +65,37 @@ class ResizeToFitCv2:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResizeCv2:
+    """Resize [H, W, 3] with OpenCV to exactly ``width`` x ``height``; the aspect is not kept."""
+
+    width: int
+    height: int
+    interpolation: Literal["bilinear"] = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeEdgesCv2:
+    """Scale [H, W, 3] with OpenCV until one of its edges reaches a limit; the aspect is kept.
+
+    With ``longest`` and ``shortest`` this is mmdet's ``Resize(scale=(longest, shortest), keep_ratio=True)``
+    (mmcv 2.1.0), which takes an image as it lies, upright or not. The box keeps what that makes of an upright
+    image from growing out of an input of fixed sizes. New sides are rounded half up.
+
+    Attributes:
+        longest: limit of the longer edge, in pixels.
+        shortest: limit of the shorter edge.
+        width: of the box.
+        height: of the box.
+    """
+
+    longest: int
+    shortest: int
+    width: int
+    height: int
+    interpolation: Literal["bilinear"] = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SwapChannels:
     """Reverse the order of the channels of [H, W, 3]: BGR becomes RGB."""
 
@@ -75,6 +106,21 @@ class PadCentredTo:
 
     An odd pixel of padding goes to the bottom and to the right, as in albumentations'
     ``PadIfNeeded`` (1.1.0).
+
+    Attributes:
+        height: after the step, in pixels.
+        width: after the step, in pixels.
+        value: one per channel, in the unit of the previous step; rounded where that is uint8.
+    """
+
+    height: int
+    width: int
+    value: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PadBehindTo:
+    """Pad [H, W, 3] to ``height`` x ``width`` with one colour, below and to the right of the image.
 
     Attributes:
         height: after the step, in pixels.
@@ -151,8 +197,11 @@ Step: TypeAlias = (
     | ToFloat32
     | ResizeLongestCv2
     | ResizeToFitCv2
+    | ResizeCv2
+    | ResizeEdgesCv2
     | SwapChannels
     | PadCentredTo
+    | PadBehindTo
     | ScaleToUnit
     | Normalize
     | NormalizePixels

@@ -1,24 +1,33 @@
 """Find recipes by name, or by the file of a user's own."""
 
+import importlib
 from pathlib import Path
 
 from graphopt.core.discovery import did_you_mean, find_constant, names_in
-from graphopt.core.errors import UsageError
+from graphopt.core.errors import MissingBackendError, UsageError
 from graphopt.core.plugins import Plugin, load_plugin, loaded_plugins
 from graphopt.recipes.recipe import Recipe
 
 MODELS = "graphopt.recipes.models"
+FAMILIES = "graphopt.recipes.families"
+"""Each makes recipes on the fly, for names ``FAMILY:...``."""
 
 
 def find_recipe(name: str) -> Recipe:
     """Return the recipe that users call ``name``.
 
     Args:
-        name: of the recipe, or the file ``FILE.py`` of a user's own, which is loaded.
+        name: of the recipe; or ``FAMILY:...``, for one of a family, e.g. ``mmdet:CONFIG:HxW``; or the file
+            ``FILE.py`` of a user's own, which is loaded.
 
     Raises:
         UsageError: there is none; the message offers the nearest names.
     """
+    family, mark, rest = name.partition(":")
+    if mark and family in names_in(FAMILIES):
+        made = importlib.import_module(f"{FAMILIES}.{family}").recipe_for(rest)
+        assert isinstance(made, Recipe)
+        return made
     if name.endswith(".py"):
         plugin = load_plugin(Path(name))
         if not hasattr(plugin.module, "RECIPE"):
@@ -32,9 +41,21 @@ def find_recipe(name: str) -> Recipe:
     if name not in names_in(MODELS):
         raise UsageError(
             f"unknown recipe {name!r}; {did_you_mean(name, recipe_names())} "
-            f"(one of your own: give its file, {name}.py, in place of the name, or with --plugin)"
+            f"(one of your own: give its file, {name}.py, in place of the name, or with --plugin; a detector "
+            "of mmdet: mmdet:CONFIG:HEIGHTxWIDTH)"
         )
     return find_constant(MODELS, name, "RECIPE", Recipe, kind="recipe")
+
+
+def knows_recipe(name: str) -> bool:
+    """Return whether ``find_recipe`` finds it here."""
+    if ":" not in name:
+        return name in recipe_names()
+    try:
+        find_recipe(name)
+    except (UsageError, MissingBackendError):
+        return False
+    return True
 
 
 def recipe_names() -> tuple[str, ...]:

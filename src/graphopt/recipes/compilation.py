@@ -378,4 +378,4 @@ def _recipe_of(model: Path, recipe_name: str) -> Recipe | None:
 
 def _stem(model: Path, recipe: Recipe | None) -> str:
     # The published calls name the artefact after the model, and `deepmar.opt` is still deepmar.
-    return recipe.name if recipe is not None else model.name.partition(".")[0]
+    return recipe.stem if recipe is not None else model.name.partition(".")[0]

@@ -17,7 +17,7 @@ from graphopt.core.errors import UsageError
 from graphopt.core.files import check_free, output_errors, write_text
 from graphopt.core.golden import GOLDEN_FILE, Sample, read_golden
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
-from graphopt.core.preprocessing import PadCentredTo, ResizePil
+from graphopt.core.preprocessing import PadBehindTo, PadCentredTo, ResizeCv2, ResizePil
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.recipes.compilation import CompileOptions, compile_model
 from graphopt.recipes.inference import recipe_of
@@ -85,7 +85,7 @@ def prepare_inputs(
         folder,
         width=width,
         height=height,
-        name=recipe.name,
+        name=recipe.stem,
         force=force,
         workers=workers,
         on_progress=on_progress,
@@ -131,16 +131,16 @@ def make_bundle(
     recipe = recipe_of(stage)
     if stage.kind != "model" or stage.path is None or stage.path.suffix != ".onnx":
         raise UsageError(f"{what}: a bundle is made from a run folder or an ONNX file")
-    folder = output or Path(f"{recipe.name}-device")
+    folder = output or Path(f"{recipe.stem}-device")
     check_free(folder, force=force)
-    stem = f"{recipe.name}_bs{batch}"
+    stem = f"{recipe.stem}_bs{batch}"
     with _scratch_beside(folder) as name:
         scratch = Path(name)
         compiled = compile_model(
             stage.path,
             scratch,
             CompileOptions(target="atc", soc=soc, batches=(batch,), allow_unsupported=True),
-            stem=recipe.name,
+            stem=recipe.stem,
             recipe=recipe,
             force=True,
             log_folder=folder.parent,
@@ -238,6 +238,6 @@ def _readme(recipe: Recipe, commands: tuple[str, ...]) -> str:
 
 def _input_size(recipe: Recipe) -> tuple[int, int]:
     for step in reversed(recipe.preprocessing):
-        if isinstance(step, (ResizePil, PadCentredTo)):
+        if isinstance(step, (ResizePil, ResizeCv2, PadCentredTo, PadBehindTo)):
             return step.width, step.height
     raise UsageError(f"the preprocessing of {recipe.name} does not say the size of an input")

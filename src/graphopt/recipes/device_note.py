@@ -30,11 +30,11 @@ def device_commands(recipe: Recipe, options: "PipelineOptions") -> tuple[str, tu
     """Return a sentence and the commands that bring device results into this run."""
     run = options.folder
     data = run / "demo" / "data" if options.demo else options.data or Path("DATA")
-    bundle = f"{recipe.name}-device"
+    bundle = f"{recipe.stem}-device"
     limit: list[object] = [] if options.limit is None else ["--limit", options.limit]
     if options.annotations is not None:
         limit += ["--annotations", options.annotations]
-    there = f"cd {bundle} && bash {recipe.name}_bs1.atc.sh && python3 {RUNNER_NAME}"
+    there = f"cd {bundle} && bash {recipe.stem}_bs1.atc.sh && python3 {RUNNER_NAME}"
     if recipe.task is None or not recipe.preprocessing:
         note = (
             "The compiled stages above ran on this machine's CPU. To run the golden samples on the device "

@@ -164,7 +164,8 @@ def _check_early(recipe: Recipe, options: PipelineOptions) -> None:
 
 def _recipe_version(recipe: Recipe) -> dict[str, str]:
     plugin = recipe_plugin(recipe)  # any of its functions may have changed
-    return {"recipe": plugin.sha256} if plugin else {}
+    version = plugin.sha256 if plugin else recipe.digest
+    return {"recipe": version} if version else {}
 
 
 def _sources(run: _Run) -> tuple[Path | None, Path | None]:
@@ -282,7 +283,7 @@ def _compiled(run: _Run) -> dict[str, StageRecord]:
                 allow_unsupported=name == "atc",  # the script is written, and the report says why it fails
             )
             model = run.path(_REWRITTEN)
-            compiled = compile_model(model, folder, request, stem=recipe.name, recipe=recipe, force=True)
+            compiled = compile_model(model, folder, request, stem=recipe.stem, recipe=recipe, force=True)
             return compiled.to_json()
 
         depends = {
@@ -372,7 +373,7 @@ def _batch_checks(run: _Run, scorer: Scorer, compiled: Mapping[str, StageRecord]
 
 def _batch_copy(run: _Run, size: int, compiled: Mapping[str, StageRecord]) -> tuple[str, str]:
     """Return a model of that batch and its sha256: the one that ATC gets, else one made for the check."""
-    relative = f"compiled/atc/{run.recipe.name}_bs{size}.onnx"
+    relative = f"compiled/atc/{run.recipe.stem}_bs{size}.onnx"
     if "atc" in compiled and relative in compiled["atc"].files:
         return relative, compiled["atc"].files[relative]
     relative = f"rewritten/model_bs{size}.onnx"

@@ -6,7 +6,7 @@ other file changes when a model is added.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from graphopt.core.comparison import Tolerance
@@ -61,6 +61,8 @@ class Recipe:
         batch_sizes: the published batch matrix.
         atc: options of the published ATC call.
         published: reference figures.
+        digest: hex sha256 of what outside of graphopt defines the network; a run whose recipe has another
+            starts anew. Empty for graphopt's own.
     """
 
     name: str
@@ -78,6 +80,13 @@ class Recipe:
     opset: int = 11
     atc: Mapping[str, str] = field(default_factory=dict)
     published: tuple[Published, ...] = ()
+    digest: str = ""
+
+    @property
+    def stem(self) -> str:
+        """What files and folders made for it are called: the name, of ``FAMILY:...`` the parts behind it."""
+        first, *rest = self.name.split(":")
+        return "_".join(PurePath(part).name.removesuffix(".py") for part in rest) or first
 
     def needed_task(self, purpose: str) -> "Task":
         """Return the task.

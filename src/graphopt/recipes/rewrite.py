@@ -8,7 +8,7 @@ from graphopt.core.errors import ExpectedMatchError
 from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.core.roles import Roles
-from graphopt.recipes.catalogue import find_recipe, recipe_names
+from graphopt.recipes.catalogue import find_recipe, knows_recipe
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.roles import needs_roles, outputs_of, resolve
 from graphopt.recipes.samples import feeds_for
@@ -94,6 +94,6 @@ def _recorded_recipe(artefact: Artefact | None, *, needed: bool) -> Recipe | Non
     """Return the recipe that the sidecar names; one that is not known here is done without if it can be."""
     if artefact is None or not artefact.recipe:
         return None
-    if not needed and artefact.recipe not in recipe_names():
+    if not needed and not knows_recipe(artefact.recipe):
         return None
     return find_recipe(artefact.recipe)

@@ -81,7 +81,7 @@ def command(
     try:
         artefact = export_recipe(
             recipe,
-            output or Path(recipe.name),
+            output or Path(recipe.stem),
             checkpoint=checkpoint,
             data=data,
             annotations=annotations,

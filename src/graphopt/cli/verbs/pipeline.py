@@ -79,7 +79,7 @@ def command(
 
     recipe = find_recipe(recipe_name)
     options = PipelineOptions(
-        folder=output or Path("out") / recipe.name,
+        folder=output or Path("out") / recipe.stem,
         checkpoint=checkpoint,
         onnx=onnx,
         demo=demo,

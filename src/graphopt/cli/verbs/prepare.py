@@ -46,7 +46,7 @@ def command(
     from graphopt.recipes.device_bundle import prepare_inputs
 
     recipe = find_recipe(recipe_name)
-    folder = output or Path(f"{recipe.name}-inputs")
+    folder = output or Path(f"{recipe.stem}-inputs")
     progress = Progress()
     try:
         prepared = prepare_inputs(
