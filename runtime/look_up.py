@@ -72,7 +72,9 @@ class LookUp:
         return canvas
 
 
-def framed(inner: tuple[int, int], pad: Pad | None, colour: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def framed(
+    inner: tuple[int, int], pad: Pad | None, colour: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return an array [3, H, W] with a border of one colour, and the part of it inside, which is not set.
 
     Args:

@@ -11,6 +11,7 @@ from graphopt.core.preprocessing import (
     Normalize,
     NormalizeMmcv,
     NormalizePixels,
+    PadBehindTo,
     PadCentredTo,
     ResizeLongestCv2,
     ResizeToFitCv2,
@@ -28,6 +29,7 @@ pytest.importorskip("cv2")
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 MMCV = NormalizeMmcv(mean=MEAN, std=STD)
 PAD = PadCentredTo(height=14, width=17, value=(1.5, 200.25, 77.0))
+BEHIND = PadBehindTo(height=14, width=17, value=(1.5, 200.25, 77.0))
 FIT = ResizeToFitCv2(width=17, height=14, rounding="half_up")
 UNIT = Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -38,6 +40,8 @@ CHAINS: dict[str, tuple[Step, ...]] = {
     "swapped after the normalisation": (MMCV, SwapChannels(), PAD),
     "swapped after the padding": (MMCV, PAD, SwapChannels()),
     "swapped twice": (SwapChannels(), MMCV, SwapChannels(), PAD),
+    "padded behind": (SwapChannels(), ToFloat32(), UNIT, BEHIND),
+    "padded behind first": (BEHIND, SwapChannels(), ToFloat32(), UNIT),
     "unit": (ScaleToUnit(), UNIT),
     "padded between": (ScaleToUnit(), PAD, UNIT),
     "albumentations": (PAD, NormalizePixels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))),
@@ -122,10 +126,20 @@ def test_preprocessing_takes_the_short_way(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_border_is_the_rest_and_its_odd_pixel_is_behind() -> None:
-    whole, inner = framed((3, 2), (6, 5), np.array([1, 2, 3], np.uint8))
+    pad = PadCentredTo(height=6, width=5, value=(0.0, 0.0, 0.0))
+    whole, inner = framed((3, 2), pad, np.array([1, 2, 3], np.uint8))
     inner[:] = 9
     assert whole.shape == (3, 6, 5)
     assert np.argwhere(whole[1] == 9).min(axis=0).tolist() == [1, 1]
     assert np.argwhere(whole[1] == 9).max(axis=0).tolist() == [3, 2]
     assert (whole[2][whole[2] != 9] == 3).all()
     assert np.shares_memory(whole, inner)
+
+
+def test_all_of_the_border_may_be_behind_or_there_may_be_none() -> None:
+    pad = PadBehindTo(height=6, width=5, value=(0.0, 0.0, 0.0))
+    whole, inner = framed((3, 2), pad, np.array([1, 2, 3], np.uint8))
+    inner[:] = 9
+    assert np.array_equal(np.argwhere(whole[1] == 9)[-1], [2, 1])
+    assert (whole[2][whole[2] != 9] == 3).all()
+    assert framed((3, 2), None, np.array([1, 2, 3], np.uint8))[0].shape == (3, 3, 2)
