@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from graphopt.core.errors import DatasetError
 from graphopt.core.tensors import Array
+from graphopt.runtime.disagreement import Disagreement
 from graphopt.runtime.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -218,6 +219,16 @@ class Task(Protocol):
 
     def flips(self, reference: Predictions, candidate: Predictions) -> tuple[int, int]:
         """Return how many decisions differ, and of how many."""
+        ...
+
+    def disagreements(
+        self, dataset: Dataset, reference: Predictions, candidate: Predictions
+    ) -> tuple[Disagreement, ...]:
+        """Return the images of which two models say different things, the largest difference first.
+
+        Raises:
+            DatasetError: names differ.
+        """
         ...
 
     def read(self, outputs: Mapping[str, Array], sample: Sample) -> tuple[Reading, ...]:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphopt.core.errors import DatasetError, UsageError
 from graphopt.core.tensors import Array
 from graphopt.runtime.datasets.peta import PetaDataset, PetaLabels, PetaSample
 from graphopt.runtime.decode.attributes import attribute_probabilities, attributes_from_logits
+from graphopt.runtime.disagreement import Disagreement, attributes_disagree
 from graphopt.runtime.evaluate import evaluate_attributes, write_fusion_result
 from graphopt.runtime.metrics.attributes import weighted_accuracy
 from graphopt.runtime.pictures import photograph
@@ -110,16 +112,29 @@ class AttributeTask:
         )
 
     def _weighted(self, dataset: Dataset, predictions: Predictions, labels: PetaLabels) -> Weighted:
-        names = [sample.name for sample in dataset]
-        place = {name: i for i, name in enumerate(predictions.names)}
-        found = attributes_from_logits(predictions.outputs[self.output])[[place[name] for name in names]]
-        return functools.partial(weighted_accuracy, found, labels.rows_for(names))
+        truth = labels.rows_for([sample.name for sample in dataset])
+        return functools.partial(weighted_accuracy, self._decided(dataset, predictions), truth)
 
     def flips(self, reference: Predictions, candidate: Predictions) -> tuple[int, int]:
         """Count attributes whose decision differs."""
         left = attributes_from_logits(reference.outputs[self.output])
         right = attributes_from_logits(candidate.outputs[self.output])
         return int((left != right).sum()), left.size
+
+    def disagreements(
+        self, dataset: Dataset, reference: Predictions, candidate: Predictions
+    ) -> tuple[Disagreement, ...]:
+        """Compare the decisions; see ``runtime.disagreement``."""
+        names = [sample.name for sample in dataset]
+        sides = [self._decided(dataset, side) for side in (reference, candidate)]
+        return attributes_disagree(*sides, names=names, attributes=self.attributes)
+
+    def _decided(self, dataset: Dataset, predictions: Predictions) -> NDArray[np.bool_]:
+        """Return the decisions in the order of the data set."""
+        check_names(dataset, predictions)
+        place = {name: i for i, name in enumerate(predictions.names)}
+        order = [place[sample.name] for sample in dataset]
+        return attributes_from_logits(predictions.outputs[self.output][order])
 
     def read(self, outputs: Mapping[str, Array], sample: Sample) -> tuple[Reading, ...]:
         """Return one reading per attribute, in label order."""

@@ -24,6 +24,7 @@ from graphopt.runtime.detection_files import (
     write_texts,
 )
 from graphopt.runtime.detection_pictures import draw_boxes, upright_photograph
+from graphopt.runtime.disagreement import Disagreement, boxes_disagree
 from graphopt.runtime.letterbox import Letterbox
 from graphopt.runtime.metrics.box_matches import covered, match_boxes
 from graphopt.runtime.metrics.coco_boxes import CocoFigures, coco_figures
@@ -169,6 +170,14 @@ class DetectionTask:
             least = np.where(counts == counts.max(initial=1), least, self.threshold)
             lonely += int(((partner < 0) & (own.scores > least[own.image] + _NEAR_CUT)).sum())
         return lonely, max(len(first), len(second))
+
+    def disagreements(
+        self, dataset: Dataset, reference: Predictions, candidate: Predictions
+    ) -> tuple[Disagreement, ...]:
+        """Compare the detections in the images; see ``runtime.disagreement``."""
+        sides = [self.detections(dataset, side) for side in (reference, candidate)]
+        names = [sample.name for sample in dataset]
+        return boxes_disagree(*sides, names=names, classes=self.classes, shown=self.shown)
 
     def read(self, outputs: Mapping[str, Array], sample: Sample) -> tuple[Reading, ...]:
         """Return the detections, the surest first, and the annotated objects that were missed.

@@ -17,6 +17,7 @@ from graphopt.core.tensors import Array
 from graphopt.core.voc import VOC_CLASSES, VOC_IGNORE, voc_palette
 from graphopt.runtime.datasets.voc_segmentation import VocSample, VocSegmentation
 from graphopt.runtime.decode.masks import Mask, mask_from_logits, mask_on_canvas, mask_on_source
+from graphopt.runtime.disagreement import Disagreement, masks_disagree
 from graphopt.runtime.letterbox import Letterbox
 from graphopt.runtime.metrics.mean_iou import (
     Confusion,
@@ -103,6 +104,10 @@ class SegmentationTask:
     def agreement(self, dataset: Dataset, reference: Predictions, candidate: Predictions) -> Score:
         """Score logits with the reference's classes in place of labels; padding does not count."""
         check_names(dataset, reference)
+        return self._score(dataset, candidate, self._answers(dataset, reference))
+
+    def _answers(self, dataset: Dataset, reference: Predictions) -> Callable[[str], Mask]:
+        """Return what gives the classes of a model in an image, padding to be ignored."""
         samples = {sample.name: sample for sample in dataset}
         rows = dict(zip(reference.names, self._logits(reference), strict=True))
 
@@ -113,7 +118,7 @@ class SegmentationTask:
             mask[inner] = self._mask(self._finite(name, rows[name]))[inner]
             return mask
 
-        return self._score(dataset, candidate, truth)
+        return truth
 
     def _score(self, dataset: Dataset, predictions: Predictions, truth: Callable[[str], Mask]) -> Score:
         metrics, counts, errors = self._metrics(dataset, predictions, truth)
@@ -147,6 +152,22 @@ class SegmentationTask:
             for _, (left, right) in blocks(pairs):
                 flipped += sum(pool.map(differing, zip(left, right, strict=True)))
         return flipped, len(reference) * self.size[0] * self.size[1]
+
+    def disagreements(
+        self, dataset: Dataset, reference: Predictions, candidate: Predictions
+    ) -> tuple[Disagreement, ...]:
+        """Compare the masks in the network's frame, padding left out; see ``runtime.disagreement``."""
+        for side in (reference, candidate):
+            check_names(dataset, side)
+        place = {name: i for i, name in enumerate(candidate.names)}
+        truth, rows = self._answers(dataset, reference), self._logits(candidate)
+
+        def count(name: str) -> tuple[str, NDArray[np.int64]]:
+            mask = self._mask(self._finite(name, rows[place[name]]))
+            return name, confusion_matrix(mask, truth(name), classes=len(self.classes), ignore=self.ignore)
+
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            return masks_disagree(dict(pool.map(count, reference.names)), classes=self.classes)
 
     def read(self, outputs: Mapping[str, Array], sample: Sample) -> tuple[Reading, ...]:
         """Return the classes that are in the image or its labels, with the predicted share of it."""

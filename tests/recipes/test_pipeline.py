@@ -12,6 +12,7 @@ from PIL import Image
 
 from graphopt.core.errors import OutputError, UsageError
 from graphopt.recipes import pipeline as module
+from graphopt.recipes import run_sources
 from graphopt.recipes.batches import batch_model
 from graphopt.recipes.pipeline import PipelineOptions, run_pipeline
 from graphopt.recipes.pipeline_report import PipelineReport, StageRow
@@ -33,6 +34,11 @@ def stages(project: Path) -> dict[str, Any]:
 
 def done_again(project: Path) -> set[str]:
     return {name for name, item in stages(project).items() if not item["reused"]}
+
+
+def pretend_other_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (module, run_sources):
+        monkeypatch.setattr(place, "environment", lambda: {"onnxruntime": "99"})
 
 
 def spoil(path: Path) -> None:
@@ -181,7 +187,7 @@ def test_another_raw_graph_runs_everything_again(small: Any, pipeline: Run, proj
 def test_another_version_of_a_tool_runs_everything_again(
     pipeline: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "environment", lambda: {"onnxruntime": "99"})
+    pretend_other_tools(monkeypatch)
     report = pipeline()
     assert report.ok
     assert report.environment == {"onnxruntime": "99"}
@@ -200,7 +206,7 @@ def test_false_predictions_of_the_right_form_are_not_believed(
     pipeline: Run, project: Path, monkeypatch: pytest.MonkeyPatch, other_tools: bool
 ) -> None:
     if other_tools:
-        monkeypatch.setattr(module, "environment", lambda: {"onnxruntime": "99"})
+        pretend_other_tools(monkeypatch)
     place = project / "run/predictions/rewritten.npz"
     true = Predictions.load(place)
     with np.load(place) as archive:

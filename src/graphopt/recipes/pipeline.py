@@ -17,7 +17,6 @@ from graphopt.core.files import sha256_of
 from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.recipes.batches import batch_model
-from graphopt.recipes.catalogue import recipe_plugin
 from graphopt.recipes.compilation import CompileOptions, compile_model, make_target
 from graphopt.recipes.device_note import device_commands, environment
 from graphopt.recipes.export import export_recipe, make_demo
@@ -26,6 +25,7 @@ from graphopt.recipes.progress import Progress, Silent
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.rewrite import rewrite
 from graphopt.recipes.run_folder import RunFolder, StageRecord
+from graphopt.recipes.run_sources import RunSources, run_versions
 from graphopt.recipes.scoring import Scored, Scorer
 from graphopt.recipes.stages import parse_stage
 from graphopt.surgery.catalogue import find_pass, plugin_sha256
@@ -122,11 +122,12 @@ def run_pipeline(
         GraphoptError: a stage could not be done. A bad verdict is no exception but in the report.
     """
     _check_early(recipe, options)
-    folder = RunFolder(options.folder, recipe.name, versions=environment() | _recipe_version(recipe))
+    folder = RunFolder(options.folder, recipe.name, versions=run_versions(recipe))
     progress = progress or Silent()
     run = _Run(recipe=recipe, options=options, folder=folder, say=progress.say)
     checkpoint, data = _sources(run)
     raw = _raw(run, checkpoint, data)
+    RunSources(checkpoint=checkpoint, data=data, limit=options.limit).save(options.folder)
     rewritten = _rewritten(run, raw)
     compiled = _compiled(run)
     scorer = Scorer(
@@ -160,12 +161,6 @@ def _check_early(recipe: Recipe, options: PipelineOptions) -> None:
         recipe.check_has("make_demo", "build", "load", "task", purpose="--demo")
     if options.checkpoint is not None:
         recipe.check_has("build", "load", purpose="--checkpoint")
-
-
-def _recipe_version(recipe: Recipe) -> dict[str, str]:
-    plugin = recipe_plugin(recipe)  # any of its functions may have changed
-    version = plugin.sha256 if plugin else recipe.digest
-    return {"recipe": version} if version else {}
 
 
 def _sources(run: _Run) -> tuple[Path | None, Path | None]:

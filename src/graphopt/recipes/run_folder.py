@@ -97,6 +97,16 @@ class RunFolder:
         self._write()
         return record
 
+    def holds(self, name: str, depends: Mapping[str, Any], *, outputs: tuple[str, ...]) -> bool:
+        """Whether the result of a stage is there and still valid; arguments are those of ``stage``."""
+        old = self._records.get(name)
+        return old is not None and old.key == self.key(depends) and self._intact(old, outputs)
+
+    def result(self, name: str) -> dict[str, Any]:
+        """Return the plain data that a stage left; empty when there is no such stage."""
+        record = self._records.get(name)
+        return dict(record.result) if record is not None else {}
+
     def key(self, depends: Mapping[str, Any]) -> str:
         """Return the hex sha256 over what a stage depends on and the versions."""
         content = {"graphopt": __version__, "versions": self._versions, **depends}

@@ -108,6 +108,8 @@ class Scorer:
         limit: only the first images.
         workers: number of threads that prepare images; None for one per processor.
         count: given a label, returns a progress callback.
+        images: the data set where it is opened already, or is no folder of the task's format.
+        judged: whether to score; no for images without labels.
     """
 
     recipe: Recipe
@@ -119,10 +121,14 @@ class Scorer:
     annotations: Path | None = None
     workers: int | None = None
     by_label: dict[str, Scored] = field(default_factory=dict)
+    images: Dataset | None = None
+    judged: bool = True
 
     def __post_init__(self) -> None:
-        self._dataset: Dataset | None = None
+        self._dataset: Dataset | None = self.images
         self._feeds: Feeds | None = None
+        if self._dataset is not None:
+            return
         if self.data is not None:
             task = self.recipe.needed_task("--data")
             self._dataset = task.open_data(self.data, limit=self.limit, annotations=self.annotations)
@@ -155,12 +161,7 @@ class Scorer:
     ) -> Scored:
         """Run a stage over all inputs, or take what an earlier run left."""
         sha256 = sha256_of(file)
-        depends = {
-            "model": sha256,
-            "data": self._dataset.digest if self._dataset is not None else self.sample_kind,
-            "steps": repr(self.recipe.preprocessing),
-            "optimize": optimize,
-        }
+        depends = self._depends(sha256, optimize=optimize)
         relative = f"predictions/{label}.npz"
         self.folder.path("predictions").mkdir(exist_ok=True)
 
@@ -195,6 +196,22 @@ class Scorer:
         )
         self.by_label[label] = scored
         return scored
+
+    def stored(self, label: str, file: Path, *, optimize: bool = False) -> Predictions | None:
+        """Return what an earlier run of the stage left; None when that does not hold any more."""
+        relative = f"predictions/{label}.npz"
+        depends = self._depends(sha256_of(file), optimize=optimize)
+        if not self.folder.holds(f"predict-{label}", depends, outputs=(relative,)):
+            return None
+        return named(Predictions.load(self.folder.path(relative)), self.recipe)
+
+    def _depends(self, sha256: str, *, optimize: bool) -> dict[str, Any]:
+        return {
+            "model": sha256,
+            "data": self._dataset.digest if self._dataset is not None else self.sample_kind,
+            "steps": repr(self.recipe.preprocessing),
+            "optimize": optimize,
+        }
 
     def results(self, label: str, results: Path, model: Path) -> Scored:
         """Read what the device tools wrote for exactly the data set's images.
@@ -257,7 +274,7 @@ class Scorer:
         )
 
     def _score(self, predictions: Predictions) -> Score | None:
-        if self._dataset is None:
+        if self._dataset is None or not self.judged:
             return None
         return self.recipe.needed_task("scoring").score(self._dataset, predictions)
 
