@@ -45,6 +45,7 @@ def write_reports(report: PipelineReport, scorer: Scorer, folder: Path) -> str |
         figure=lambda value: "-" if value is None else f"{value:.4f}",
         points=lambda value: "-" if value is None else f"{value:+.2f}",
         seconds=lambda value: "-" if value is None else f"{value:.1f}",
+        megabytes=lambda value: "-" if value is None else f"{value / 1e6:.0f}",
         size=_size_text,
     )
     source = resources.files("graphopt.recipes").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -73,6 +74,7 @@ def _page(report: PipelineReport, scorer: Scorer) -> dict[str, Any]:
     details = [row for row in rows if row[columns[-1]] is not None] or rows
     return {
         **report.to_json(),
+        "has_agreement": report.has_agreement,
         "summary": _summary(report),
         "facts": _facts(report),
         "bars": _bars(report),
@@ -95,7 +97,7 @@ def _page(report: PipelineReport, scorer: Scorer) -> dict[str, Any]:
 
 
 def _shown_stage(scorer: Scorer) -> Scored | None:
-    ran = [item for item in scorer.by_label.values() if item.score is not None]
+    ran = [item for item in scorer.by_label.values() if item.score is not None and not item.is_estimate]
     return ran[-1] if ran else None
 
 
@@ -108,7 +110,7 @@ def _summary(report: PipelineReport) -> str:
 
 def _facts(report: PipelineReport) -> list[dict[str, str]]:
     facts = []
-    measured = [row for row in report.stages if row.metric is not None]
+    measured = [row for row in report.stages if row.metric is not None and not row.estimate]
     if measured:
         facts.append(
             {"what": f"{report.metric}, {measured[-1].stage}", "value": f"{measured[-1].metric:.4f}"}
@@ -124,7 +126,7 @@ def _facts(report: PipelineReport) -> list[dict[str, str]]:
             for name, value in list(figures.items())[-1:]
             if value is not None
         ]
-    errors = [row.max_error for row in report.stages if row.max_error is not None]
+    errors = [row.max_error for row in report.stages if row.max_error is not None and not row.estimate]
     if errors:
         facts.append({"what": f"largest error against {report.reference}", "value": f"{max(errors):.2g}"})
     nodes = f"{report.rewrite['nodes_before']} → {report.rewrite['nodes_after']}"
@@ -135,7 +137,11 @@ def _facts(report: PipelineReport) -> list[dict[str, str]]:
 
 def _bars(report: PipelineReport) -> list[dict[str, Any]]:
     bars: list[dict[str, Any]] = [
-        {"label": row.stage, "value": row.metric, "published": False}
+        {
+            "label": f"{row.stage} (estimate)" if row.estimate else row.stage,
+            "value": row.metric,
+            "published": False,
+        }
         for row in report.stages
         if row.metric is not None
     ]

@@ -20,6 +20,7 @@ from graphopt.recipes.batches import batch_model
 from graphopt.recipes.compilation import CompileOptions, compile_model, make_target
 from graphopt.recipes.device_note import device_commands, environment
 from graphopt.recipes.export import export_recipe, make_demo
+from graphopt.recipes.pipeline_estimates import score_estimates
 from graphopt.recipes.pipeline_report import BatchCheck, PipelineReport
 from graphopt.recipes.progress import Progress, Silent
 from graphopt.recipes.recipe import Recipe
@@ -54,6 +55,7 @@ class PipelineOptions:
         batches: sizes to make, each compared with the rewritten model.
         soc: chip for ATC.
         max_drop: largest allowed loss of the metric, in points.
+        estimates: whether half precision is estimated too.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class PipelineOptions:
     batches: tuple[int, ...] = (1, 8)
     soc: str = "310P3"
     max_drop: float = 0.3
+    estimates: bool = True
 
     def __post_init__(self) -> None:
         sources = [self.demo, self.onnx is not None, self.checkpoint is not None and self.onnx is None]
@@ -315,6 +318,10 @@ def _scored(
     for label, record, relative in (("raw", raw, _RAW), ("rewritten", rewritten, _REWRITTEN)):
         place = run.path(relative)
         scored.append(scorer.run(label, parse_stage(str(place), recipe_name=name), file=place, made=record))
+    if run.options.estimates:
+        scored += score_estimates(scorer, run.path(_REWRITTEN), run.notes.append)
+    else:
+        run.notes.append("half precision was not estimated (--no-estimates)")
     for target, record in compiled.items():
         places = [run.path(f"compiled/{target}/{file}") for file in record.result["artefacts"]]
         if target == "atc":

@@ -27,6 +27,11 @@ class StageRow:
         sha256: of the stage's main file.
         reused: whether an earlier run's result still held.
         note: one line for people.
+        estimate: whether it stands for a chip that was not asked; it never fails a run.
+        peak_bytes: memory that running the stage needed beyond what the process held before; None when
+            unknown.
+        agreement: the metric with the reference's detections in place of labels, a fraction; None for the
+            reference, for other tasks, and where the reference is sure of nothing.
     """
 
     stage: str
@@ -43,6 +48,9 @@ class StageRow:
     sha256: str = ""
     reused: bool = False
     note: str = ""
+    estimate: bool = False
+    peak_bytes: int | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +129,11 @@ class PipelineReport:
     folder: str
     notes: tuple[str, ...] = field(default=())
     refused: tuple[str, ...] = ()
+
+    @property
+    def has_agreement(self) -> bool:
+        """Whether stages were also scored against the reference in place of labels."""
+        return any(row.agreement is not None for row in self.stages)
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from graphopt.core.comparison import TensorComparison
+from graphopt.core.detections import detections_of_roles
 from graphopt.core.errors import DatasetError
 from graphopt.core.files import sha256_of
 from graphopt.core.mapped import blocks
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
+from graphopt.core.peak_memory import peak_memory
 from graphopt.core.session import Session
 from graphopt.core.tensors import Array
 from graphopt.core.words import counted
@@ -46,6 +48,9 @@ class Scored:
         exact: whether the comparison with the reference decides; False for device results, whose
             half precision only the metric judges.
         note: for the table.
+        is_estimate: whether it stands for a chip that was not asked: it fails nothing.
+        peak_bytes: memory that running it needed; None when unknown.
+        agreement: score against the reference stage in place of labels; None where there is none.
     """
 
     label: str
@@ -57,6 +62,9 @@ class Scored:
     reused: bool
     exact: bool = True
     note: str = ""
+    is_estimate: bool = False
+    peak_bytes: int | None = None
+    agreement: Score | None = None
 
     def row(self, reference: "Scored", recipe: Recipe, max_drop: float) -> StageRow:
         """Return the table's row, compared with the reference."""
@@ -77,21 +85,25 @@ class Scored:
             flips = recipe.task.flips(reference.predictions, self.predictions)[0]
         failed = compared is not None and not compared.passed
         verdict = "reference" if self is reference else compared.outcome.value if compared else ""
+        lost = change is not None and -change > max_drop
         return StageRow(
             stage=self.label,
-            verdict=verdict,
+            verdict=f"estimate: {verdict}" if self.is_estimate else verdict,
             max_error=compared.max_abs if compared else None,
             margin=compared.margin if compared else None,
-            failed=failed and self.exact,
+            failed=failed and self.exact and not self.is_estimate,
             metric=metric,
             change=change,
-            drop_failed=change is not None and -change > max_drop,
+            drop_failed=lost and not self.is_estimate,
             flips=flips,
             bytes=self.bytes,
             seconds=self.seconds,
             sha256=self.sha256,
             reused=self.reused,
             note=self.note,
+            estimate=self.is_estimate,
+            peak_bytes=self.peak_bytes,
+            agreement=self.agreement.headline if self.agreement else None,
         )
 
 
@@ -157,7 +169,14 @@ class Scorer:
         return self._dataset
 
     def run(
-        self, label: str, stage: Stage, *, file: Path, made: StageRecord | None, optimize: bool = False
+        self,
+        label: str,
+        stage: Stage,
+        *,
+        file: Path,
+        made: StageRecord | None,
+        optimize: bool = False,
+        note: str = "",
     ) -> Scored:
         """Run a stage over all inputs, or take what an earlier run left."""
         sha256 = sha256_of(file)
@@ -166,7 +185,7 @@ class Scorer:
         self.folder.path("predictions").mkdir(exist_ok=True)
 
         def work() -> Mapping[str, Any]:
-            with stage.open(optimize=optimize) as session:
+            with peak_memory() as memory, stage.open(optimize=optimize) as session:
                 if self._dataset is not None:
                     predict_named(
                         session,
@@ -181,18 +200,29 @@ class Scorer:
                 else:
                     assert self._feeds is not None
                     _predict_feeds(session, self._feeds).save(self.folder.path(relative))
-            return {}
+            return {"peak_bytes": memory.bytes}
 
         record = self.folder.stage(f"predict-{label}", depends, work, outputs=(relative,))
         predictions = named(Predictions.load(self.folder.path(relative)), self.recipe)
+        score, agreement = None, None
+        try:
+            score, agreement = self._score(predictions), self._agreement(predictions)
+        except DatasetError as error:  # it may have overflowed
+            if not stage.is_estimate:
+                raise
+            note = f"{note}; not scored: {error}"
         scored = Scored(
             label=label,
             predictions=predictions,
-            score=self._score(predictions),
+            score=score,
             seconds=record.seconds + (made.seconds if made else 0.0),
-            bytes=_size(file),
-            sha256=sha256,
+            bytes=0 if stage.is_estimate else _size(file),
+            sha256="" if stage.is_estimate else sha256,
             reused=record.reused and (made is None or made.reused),
+            note=note,
+            is_estimate=stage.is_estimate,
+            peak_bytes=record.result.get("peak_bytes"),
+            agreement=agreement,
         )
         self.by_label[label] = scored
         return scored
@@ -238,6 +268,7 @@ class Scorer:
             label=label,
             predictions=predictions,
             score=self._score(predictions),
+            agreement=self._agreement(predictions),
             seconds=0.0,
             bytes=0,
             sha256=_digest(predictions),
@@ -277,6 +308,19 @@ class Scorer:
         if self._dataset is None or not self.judged:
             return None
         return self.recipe.needed_task("scoring").score(self._dataset, predictions)
+
+    def _agreement(self, predictions: Predictions) -> Score | None:
+        """Score detections against those of the reference, which ran first."""
+        reference = next(iter(self.by_label.values()), None)
+        if self._dataset is None or reference is None or reference.predictions is None:
+            return None
+        if detections_of_roles(self.recipe.outputs) is None:
+            return None  # other tasks count decisions that flip
+        task = self.recipe.needed_task("comparing detections")
+        try:
+            return task.agreement(self._dataset, reference.predictions, predictions)
+        except DatasetError:  # the reference is sure of nothing
+            return None
 
 
 def _compare(reference: Scored, candidate: Scored, recipe: Recipe) -> TensorComparison | None:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Largest allowed loss of the metric, in points.",
 )
+@click.option("--no-estimates", is_flag=True, help="Leave out what half precision is estimated to answer.")
 @json_option
 def command(
     recipe_name: str,
@@ -65,6 +66,7 @@ def command(
     batches: tuple[int, ...] | None,
     soc: str,
     max_drop: float,
+    no_estimates: bool,
     as_json: bool,
 ) -> int:
     """Export, rewrite, compile, run, score and compare the model of RECIPE; write a report.
@@ -92,6 +94,7 @@ def command(
         batches=batches or ((1, 8) if len(recipe.batch_sizes) > 1 else recipe.batch_sizes),
         soc=soc,
         max_drop=max_drop,
+        estimates=not no_estimates,
     )
     progress = Progress()
     try:
@@ -108,6 +111,8 @@ def _show(report: "PipelineReport", as_json: bool) -> None:
     if as_json:
         print_json("pipeline", report.to_json())
         return
+    metric = report.metric or "metric"
+    compared = [f">against {report.reference}"] if report.has_agreement else []
     rows = [
         [
             row.stage,
@@ -115,15 +120,17 @@ def _show(report: "PipelineReport", as_json: bool) -> None:
             row.max_error,
             None if row.metric is None else f"{row.metric:.4f}",
             None if row.change is None else f"{row.change:+.2f}",
+            *(None if row.agreement is None else f"{row.agreement:.4f}" for _ in compared),
             size_text(row.bytes) if row.bytes else None,
             None if row.seconds is None else f"{row.seconds:.1f}{' (reused)' if row.reused else ''}",
+            None if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.0f}",
             row.sha256[:12] or None,
             row.note,
         ]
         for row in report.stages
     ]
-    metric = report.metric or "metric"
-    heads = ["stage", "verdict", ">max error", f">{metric}", ">points", ">size", ">seconds", "sha256", "note"]
+    heads = ["stage", "verdict", ">max error", f">{metric}", ">points", *compared, ">size", ">seconds"]
+    heads += [">peak MB", "sha256", "note"]
     print_table(f"{report.title}, on {report.sample_kind}", heads, rows)
     for check in report.batches:
         print_line(check.text)
