@@ -1,6 +1,6 @@
 """What a task is: its data set, its metric, and how a person reads its outputs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -125,13 +125,20 @@ class Panel:
     picture: "Image.Image"
 
 
-def check_names(dataset: Dataset, predictions: Predictions) -> None:
+def check_names(dataset: Dataset, predictions: Predictions) -> tuple[str, ...]:
     """Refuse predictions that are not exactly those of a data set.
+
+    Returns:
+        The names, in the data set's order.
 
     Raises:
         DatasetError: names differ.
     """
-    names = [sample.name for sample in dataset]
+    # Most data sets have the column at hand: thousands of samples need not be made to look into them.
+    known: Sequence[str] | None = getattr(dataset, "names", None)
+    names = tuple(known if known is not None else (sample.name for sample in dataset))
+    if names == predictions.names:
+        return names
     missing = sorted(set(names) - set(predictions.names))
     extra = sorted(set(predictions.names) - set(names))
     if missing or extra:
@@ -139,6 +146,7 @@ def check_names(dataset: Dataset, predictions: Predictions) -> None:
             f"predictions and data set differ: {len(missing)} images without prediction {missing[:5]}, "
             f"{len(extra)} predictions without image {extra[:5]}"
         )
+    return names
 
 
 class Task(Protocol):

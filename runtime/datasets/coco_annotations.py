@@ -1,7 +1,6 @@
 """An annotation file in COCO's format, as columns: images, classes, boxes."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.core.errors import DatasetError
+from graphopt.core.garbage import rarely_collected
 
 _SHOWN = 5
 
@@ -75,6 +75,7 @@ class CocoAnnotations:
     objects: CocoObjects
 
 
+@rarely_collected()
 def read_annotations(path: Path, *, limit: int | None = None) -> CocoAnnotations:
     """Read an annotation file such as ``instances_val2017.json``; masks and captions are passed over.
 
@@ -140,36 +141,40 @@ def _objects(
     rows: list[tuple[int, int, int, bool, float, float, float, float, float]] = []
     for item in annotations:
         try:
-            image_id, category, number = (int(item[key]) for key in ("image_id", "category_id", "id"))
-            x, y, width, height = map(float, item["bbox"])
-            area = float(item["area"]) if "area" in item else width * height
+            x, y, width, height = item["bbox"]
+            numbers = int(item["image_id"]), int(item["category_id"]), int(item["id"])
+            area = float(item["area"] if "area" in item else width * height)
             crowd = bool(item.get("iscrowd", 0))
+            rows.append((*numbers, crowd, area, float(x), float(y), float(width), float(height)))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             which = item.get("id", "without an id") if isinstance(item, Mapping) else "that is no object"
             raise DatasetError(f"{path}: annotation {which} is damaged: {_missing(error)}") from error
-        wrong = ""
-        if image_id not in every:
-            wrong = f"is of no image ({image_id})"
-        elif category not in categories:
-            wrong = f"has the category {category}, which is not listed"
-        elif not all(map(math.isfinite, (x, y, width, height, area))) or width < 0 or height < 0:
-            wrong = f"has no proper box: {item['bbox']}"
-        if wrong:
-            raise DatasetError(f"{path}: annotation {number} {wrong}")
-        if image_id in place:
-            rows.append((place[image_id], category, number, crowd, area, x, y, width, height))
     if not rows:
         return CocoObjects.none()
-    image, category_ids, ids, crowds, areas, *sides = zip(*rows, strict=True)
+    images, category_ids, ids, crowds, areas, *sides = zip(*rows, strict=True)
+    category, boxes = np.array(category_ids, np.int64), np.array(sides, np.float64).T.copy()
+    area_of = np.array(areas, np.float64)
+    proper = np.isfinite(boxes).all(axis=1) & np.isfinite(area_of) & (boxes[:, 2:] >= 0).all(axis=1)
+    checks = (
+        (np.array([image in every for image in images]), "is of no image ({image_id})"),
+        (np.isin(category, [*categories]), "has the category {category_id}, which is not listed"),
+        (proper, "has no proper box: {bbox}"),
+    )
+    for right, wrong in checks:
+        if not right.all():
+            item = annotations[int(right.argmin())]
+            raise DatasetError(f"{path}: annotation {item['id']} {wrong.format(**item)}")
     _check_unique(path, "annotation id", ids)
-    return CocoObjects(
-        image=np.array(image, np.int64),
-        category=np.array(category_ids, np.int64),
-        boxes=np.array(sides, np.float64).T.copy(),
-        area=np.array(areas, np.float64),
+    image = np.array([place.get(image, -1) for image in images], np.int64)
+    objects = CocoObjects(
+        image=image,
+        category=category,
+        boxes=boxes,
+        area=area_of,
         crowd=np.array(crowds, np.bool_),
         ids=np.array(ids, np.int64),
     )
+    return objects if len(place) == len(every) else objects.at(image >= 0)
 
 
 def _check_unique(path: Path, what: str, values: Sequence[object]) -> None:

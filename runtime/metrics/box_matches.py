@@ -77,8 +77,11 @@ def _same_group(truth: FoundObjects, found: FoundObjects) -> tuple[Indices, Indi
     labels = int(max(truth.label.max(initial=0), found.label.max(initial=0))) + 1
     mine, its = truth.image * labels + truth.label, found.image * labels + found.label
     order = np.argsort(mine, kind="stable")
-    start = np.searchsorted(mine[order], its, side="left")
-    counts = np.searchsorted(mine[order], its, side="right") - start
+    groups, start, sizes = np.unique(mine[order], return_index=True, return_counts=True)
+    if not len(groups):
+        return order, order
+    group = np.minimum(np.searchsorted(groups, its), len(groups) - 1)
+    counts = np.where(groups[group] == its, sizes[group], 0)
     second = np.repeat(np.arange(len(its)), counts)
     within = np.arange(len(second)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return order[start[second] + within], second
+    return order[start[group[second]] + within], second

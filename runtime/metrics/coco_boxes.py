@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.core.errors import DatasetError
+from graphopt.core.garbage import rarely_collected
 from graphopt.core.optional import require
 from graphopt.runtime.datasets.coco_annotations import CocoObjects
 from graphopt.runtime.decode.boxes import FoundObjects
@@ -125,7 +126,7 @@ def boxes_evaluator(
     package = _package(engine)
     api = require(f"{_MODULES[package]}.coco", extra="coco", purpose="COCO's metric")
     evaluation = require(f"{_MODULES[package]}.cocoeval", extra="coco", purpose="COCO's metric")
-    with contextlib.redirect_stdout(io.StringIO()):
+    with rarely_collected(), contextlib.redirect_stdout(io.StringIO()):
         reference = api.COCO()
         reference.dataset = _dataset(truth, images, classes)
         reference.createIndex()

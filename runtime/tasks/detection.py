@@ -1,6 +1,6 @@
 """Object detection: boxes with scores and classes, COCO-format data, box mAP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,13 +95,13 @@ class DetectionTask:
 
     def detections(self, dataset: Dataset, predictions: Predictions) -> FoundObjects:
         """Return the detections in pixels of the images; ``image`` counts the data set's samples."""
-        check_names(dataset, predictions)
-        place = {name: i for i, name in enumerate(predictions.names)}
-        samples = list(dataset)
-        order = np.array([place[sample.name] for sample in samples])
-        same = bool((order == np.arange(len(order))).all())
-        ordered = predictions if same else _rows(predictions, order)
-        return self._read(ordered, samples)
+        names = check_names(dataset, predictions)
+        if isinstance(dataset, CocoDetection):
+            sizes = [(width, height) for width, height in dataset.sizes.tolist()]
+        else:
+            sizes = [_size(sample) for sample in dataset]
+        ordered = predictions if names == predictions.names else _rows(predictions, names)
+        return self._read(ordered, sizes)
 
     def score(self, dataset: Dataset, predictions: Predictions) -> Score:
         """Score detections against the annotations; see ``runtime.metrics.coco_boxes``.
@@ -240,8 +240,8 @@ class DetectionTask:
             return None
         return predictions_of(found, [sample.name for sample in dataset], labels=self.labels)
 
-    def _read(self, predictions: Predictions, samples: Sequence[Sample]) -> FoundObjects:
-        places = [place_of(self.steps, *_size(sample)) for sample in samples]
+    def _read(self, predictions: Predictions, sizes: Iterable[tuple[int, int]]) -> FoundObjects:
+        places = [place_of(self.steps, *size) for size in sizes]
         return self._placed(predictions, places, mapping=self.mapping, clip=self.clip)
 
     def _in_input(self, predictions: Predictions) -> FoundObjects:
@@ -266,7 +266,7 @@ class DetectionTask:
 
     def _of_sample(self, outputs: Mapping[str, Array], sample: Sample) -> FoundObjects:
         one = {name: np.asarray(rows)[np.newaxis] for name, rows in outputs.items()}
-        return self._read(Predictions(names=(sample.name,), outputs=one), [sample])
+        return self._read(Predictions(names=(sample.name,), outputs=one), [_size(sample)])
 
     def _category_ids(self, dataset: CocoDetection) -> list[int | None]:
         """Return the category id of each label; None where the annotations have no such class."""
@@ -358,8 +358,9 @@ def _mistakes(
     return np.asarray(missed + invented, np.float64)
 
 
-def _rows(predictions: Predictions, order: NDArray[np.int64]) -> Predictions:
-    names = tuple(predictions.names[i] for i in order.tolist())
+def _rows(predictions: Predictions, names: tuple[str, ...]) -> Predictions:
+    place = {name: i for i, name in enumerate(predictions.names)}
+    order = np.array([place[name] for name in names])
     return Predictions(names=names, outputs={name: rows[order] for name, rows in predictions.outputs.items()})
 
 
