@@ -21,9 +21,27 @@ _UNARY: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
 }
-_CALLS: Mapping[str, Callable[..., Any]] = {"dict": dict, "list": list, "tuple": tuple}
 _LARGE = 10_000
 """Elements that repeating a list or a string may make; no setting of a detector has more."""
+
+
+def _numbers(*arguments: int) -> range:
+    found = range(*arguments)
+    if len(found) > _LARGE:
+        raise UsageError("it counts further than any setting needs")
+    return found
+
+
+_CALLS: Mapping[str, Callable[..., Any]] = {
+    "dict": dict,
+    "list": list,
+    "tuple": tuple,
+    "len": len,
+    "range": _numbers,
+    "int": int,
+    "float": float,
+}
+"""Functions that only make data of data."""
 
 
 class Unreadable:
@@ -140,12 +158,28 @@ def _computed(node: ast.expr, names: Mapping[str, Any]) -> Any:
                 value = _value(option.value, names)
                 given.update(value if option.arg is None else {option.arg: value})
             return _CALLS[name](*(_value(item, names) for item in arguments), **given)
+        case ast.ListComp(elt=element, generators=[ast.comprehension() as loop]) if not loop.is_async:
+            return _each(element, loop, names)
         case ast.JoinedStr(values=parts):
             return "".join(str(_value(part, names)) for part in parts)
         case ast.FormattedValue(value=value, format_spec=None):
             return _value(value, names)
         case _:
             raise UsageError(f"{ast.unparse(node)[:60]!r} is code, not a setting")
+
+
+def _each(element: ast.expr, loop: ast.comprehension, names: Mapping[str, Any]) -> list[Any]:
+    """Evaluate a list that is written as one loop over another list."""
+    items = _value(loop.iter, names)
+    if not isinstance(items, (list, tuple, range)) or len(items) > _LARGE:
+        raise UsageError(f"{ast.unparse(loop.iter)[:60]!r} is no list that is looped over here")
+    found = []
+    for item in items:
+        inner = dict(names)
+        _assign(loop.target, item, inner)
+        if all(_value(test, inner) for test in loop.ifs):
+            found.append(_value(element, inner))
+    return found
 
 
 def _mapping(keys: list[ast.expr | None], values: list[ast.expr], names: Mapping[str, Any]) -> dict[Any, Any]:

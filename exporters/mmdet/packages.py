@@ -7,10 +7,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from graphopt.core.errors import ExportError, UsageError
 from graphopt.core.optional import require
 from graphopt.exporters.mmdet.mmcv_ops import use_mmcv_operators
 
 _PURPOSE = "exporting a detector of mmdet"
+STUMBLES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    AssertionError,
+    ArithmeticError,
+    OSError,
+)
+"""What code of mmdet and of a user's configuration raises where settings do not fit."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +41,33 @@ class Packages:
     sample_type: Any
 
     def build(self, settings: dict[str, Any]) -> Any:
-        """Return the network in eval mode, with seeded random weights."""
+        """Return the network in eval mode, with seeded random weights.
+
+        Raises:
+            ExportError: mmdet refuses the settings, or a package that they need is missing.
+        """
         torch: Any = require("torch", extra="mmdet", purpose=_PURPOSE)
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             torch.manual_seed(0)
-            return self.models.build(self.config_type({"model": settings}).model).eval()
+            try:
+                return self.models.build(self.config_type({"model": settings}).model).eval()
+            except STUMBLES as error:
+                kind = settings.get("type")
+                raise ExportError(f"mmdet cannot build this {kind}: {brief(error)}") from error
 
     def config(self, path: Path) -> dict[str, Any]:
         """Run a configuration file and return its settings."""
-        found: dict[str, Any] = self.config_type.fromfile(str(path)).to_dict()
+        try:
+            found: dict[str, Any] = self.config_type.fromfile(str(path)).to_dict()
+        except (SyntaxError, *STUMBLES) as error:
+            raise UsageError(f"mmengine cannot run the configuration {path}: {brief(error)}") from error
         return found
+
+
+def brief(error: Exception) -> str:
+    """Return the message of an error of another package, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
 
 
 @cache

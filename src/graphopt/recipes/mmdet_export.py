@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt.core.artefacts import Artefact
 from graphopt.core.comparison import Tolerance
-from graphopt.core.errors import UsageError
+from graphopt.core.errors import ExportError, UsageError
 from graphopt.core.files import check_free, sha256_of
 from graphopt.core.tensors import Dim, TensorSpec
 from graphopt.recipes.progress import Silent
@@ -91,7 +91,7 @@ def build_detector(
     from graphopt.exporters.mmdet.configs import needed, read_config
     from graphopt.exporters.mmdet.detector import exportable
     from graphopt.exporters.mmdet.mmcv_ops import use_mmcv_operators
-    from graphopt.exporters.mmdet.packages import mmdet_packages
+    from graphopt.exporters.mmdet.packages import STUMBLES, brief, mmdet_packages
 
     settings = needed(read_config(config, execute=execute), "model", config)
     for name, value in (changes or {}).items():
@@ -102,7 +102,13 @@ def build_detector(
         place[last] = value
     with redirect_stdout(sys.stderr):
         model = mmdet_packages().build(_untrained(settings))
-        module: Any = exportable(model, size, batched=batched, order=order)
+        try:
+            module: Any = exportable(model, size, batched=batched, order=order)
+        except STUMBLES as error:
+            height, width = size
+            raise ExportError(
+                f"{config} cannot be run with an input of {height}x{width}: {brief(error)}"
+            ) from error
     module.settings = {"config": config, "mmcv_operators": use_mmcv_operators()}
     found: torch.nn.Module = module
     return found

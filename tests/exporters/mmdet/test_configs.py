@@ -44,9 +44,7 @@ def test_code_is_not_run_and_refused_only_where_it_is_needed(tmp_path: Path) -> 
 
 
 def test_changes_over_a_base_that_is_code_stay_unreadable(tmp_path: Path) -> None:
-    path = _write(
-        tmp_path, base="model = dict(a=[x for x in (1, 2)])", own="_base_ = ['base.py']\nmodel = dict(b=1)"
-    )
+    path = _write(tmp_path, base="model = dict(a=open('x'))", own="_base_ = ['base.py']\nmodel = dict(b=1)")
 
     with pytest.raises(UsageError, match="cannot be read without running code"):
         needed(read_config(str(path)), "model", "own")
@@ -71,6 +69,40 @@ def test_files_that_cannot_be_read(text: str, message: str, tmp_path: Path) -> N
 def test_what_would_take_all_memory_is_not_computed(text: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         needed(read_config(str(_write(tmp_path, own=text))), "model", "own")
+
+
+def test_lists_written_as_loops_and_lengths_are_read(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        own="names = ('a', 'b', 'c')\n"
+        "model = dict(count=len(names), scales=[[x, x * 2] for x in [32, 64]], "
+        "heads=[dict(i=i) for i in range(2)], odd=[y for x, y in [(0, 'a'), (1, 'b')] if x], ratio=float(3))",
+    )
+
+    assert needed(read_config(str(path)), "model", "own") == {
+        "count": 3,
+        "scales": [[32, 64], [64, 128]],
+        "heads": [{"i": 0}, {"i": 1}],
+        "odd": ["b"],
+        "ratio": 3.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[x for x in range(10 ** 9)]",
+        "[x for x in 'abc']",
+        "[x for x in [1] for y in [2]]",
+        "[open(x) for x in ['a']]",
+        "len(5)",
+        "int('x')",
+        "sum([1])",
+    ],
+)
+def test_loops_and_calls_that_are_more_than_data_are_not_read(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read without running code"):
+        needed(read_config(str(_write(tmp_path, own=f"model = {text}"))), "model", "own")
 
 
 def test_a_missing_setting_is_named() -> None:
