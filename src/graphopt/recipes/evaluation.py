@@ -10,6 +10,7 @@ from graphopt.core.tensors import Array
 from graphopt.recipes.inference import named_results, recipe_of
 from graphopt.recipes.named_outputs import predict_named
 from graphopt.recipes.recipe import Recipe
+from graphopt.recipes.run_checkpoint import TORCH, torch_stage
 from graphopt.recipes.stages import Stage, parse_stage
 from graphopt.runtime.datasets.image_folder import ImageFolder, ImageSample, is_image
 from graphopt.runtime.decode.boxes import BoxMapping
@@ -56,6 +57,7 @@ def evaluate(
     limit: int | None = None,
     annotations: Path | None = None,
     against: str = "",
+    checkpoint: Path | None = None,
     box_mapping: str = "",
     pictures: bool = False,
     store: Path | None = None,
@@ -71,7 +73,8 @@ def evaluate(
         recipe_name: for files without a sidecar and for results.
         limit: only the first samples.
         annotations: the file of the labels, where the data set's format has one.
-        against: a stage whose answers stand for the labels.
+        against: a stage whose answers stand for the labels; ``torch`` is the network of the recipe.
+        checkpoint: its weights; None takes those of the run that ``what`` is of.
         box_mapping: ``real`` or ``published``; of detections, see ``BoxMapping``. Empty for the recipe's.
         pictures: the images are needed for pictures.
         store: keeps predictions, so that an interrupted evaluation goes on.
@@ -85,7 +88,9 @@ def evaluate(
     stage = parse_stage(what, recipe_name=recipe_name)
     recipe = recipe_of(stage)
     task = _mapped(recipe.needed_task("evaluate"), box_mapping)
-    other = parse_stage(against, recipe_name=recipe_name or recipe.name) if against else None
+    if checkpoint is not None and against != TORCH:
+        raise UsageError(f"--checkpoint goes with --against {TORCH}")
+    other = _reference(against, stage, recipe, checkpoint, recipe_name) if against else None
     stages = [item for item in (stage, other) if item is not None]
     if other is not None and not (other.recipe and other.recipe.name == recipe.name):
         raise UsageError(f"{other.label} is no model of {recipe.name}: their answers cannot be compared")
@@ -160,6 +165,14 @@ def _draw(result: Evaluation, sample: Sample, place: Path, *, force: bool) -> No
 def _outputs(predictions: Predictions, sample: Sample) -> dict[str, Array]:
     row = predictions.names.index(sample.name)
     return {name: rows[row] for name, rows in predictions.outputs.items()}
+
+
+def _reference(
+    against: str, stage: Stage, recipe: Recipe, checkpoint: Path | None, recipe_name: str
+) -> Stage:
+    if against == TORCH:
+        return torch_stage(stage, recipe, checkpoint)
+    return parse_stage(against, recipe_name=recipe_name or recipe.name)
 
 
 def _answers(

@@ -130,7 +130,10 @@ def run_pipeline(
     run = _Run(recipe=recipe, options=options, folder=folder, say=progress.say)
     checkpoint, data = _sources(run)
     raw = _raw(run, checkpoint, data)
-    RunSources(checkpoint=checkpoint, data=data, limit=options.limit).save(options.folder)
+    sources = RunSources(
+        checkpoint=checkpoint, data=data, annotations=options.annotations, limit=options.limit
+    )
+    sources.save(options.folder)
     rewritten = _rewritten(run, raw)
     compiled = _compiled(run)
     scorer = Scorer(

@@ -15,6 +15,7 @@ from graphopt.core.roles import Roles
 from graphopt.core.session import Session
 from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.roles import outputs_of, with_roles
+from graphopt.recipes.run_sources import RunSources
 from graphopt.recipes.samples import feeds_for
 from graphopt.recipes.stages import RUN_STAGES, Stage, parse_stage
 from graphopt.validate.report import ComparisonReport
@@ -128,10 +129,11 @@ def _stages(texts: Sequence[str], recipe_name: str) -> list[Stage]:
 
 
 def _stages_of_run(run: Path) -> list[str]:
-    """Return every stage of a run that can run here, PyTorch first when its demo checkpoint is there."""
+    """Return every stage of a run that can run here, PyTorch first when its checkpoint is there."""
     recipe = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]
-    checkpoint = run / "demo" / "checkpoint.pth.tar"
-    torch = [f"torch:{recipe}@{checkpoint}"] if checkpoint.is_file() and find_spec("torch") else []
+    checkpoint = RunSources.load(run).checkpoint
+    known = checkpoint is not None and checkpoint.is_file() and find_spec("torch")
+    torch = [f"torch:{recipe}@{checkpoint}"] if known else []
     missing = () if find_spec("openvino") else ("openvino",)
     stages = [name for name in RUN_STAGES if name != "compiled" and name not in missing]
     return torch + [f"{run}#{name}" for name in stages if any(run.glob(RUN_STAGES[name]))]

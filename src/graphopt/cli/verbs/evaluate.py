@@ -37,7 +37,14 @@ _LONG = 40
     "--against",
     default="",
     metavar="STAGE",
-    help="A stage whose answers stand for the labels; a folder of images is then enough.",
+    help="A stage whose answers stand for the labels; a folder of images is then enough. torch: the recipe's "
+    "network with the checkpoint of the run that WHAT is of.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Weights for --against torch, where WHAT is not of a run.",
 )
 @click.option(
     "--box-mapping",
