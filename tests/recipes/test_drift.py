@@ -200,3 +200,11 @@ def test_sources_inside_a_run_move_with_it(tmp_path: Path) -> None:
     assert found.checkpoint == moved / "demo" / "c.pth"
     assert found.data == tmp_path / "data"
     assert (found.limit, found.annotations) == (3, None)
+
+
+def test_a_cause_that_the_results_betray_is_said(measure: Measure, write_results: Results) -> None:
+    drift = measure(results=write_results(lambda logits: np.roll(logits, -1, axis=0)))
+    (cause,) = drift.report.causes
+    assert (cause.stage, cause.against) == ("device", "rewritten")
+    assert cause.text.startswith("consistent with answers of other images, +1 places on")
+    assert measure(results=write_results(name="right")).report.causes == ()

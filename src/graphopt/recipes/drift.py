@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import CheckpointError, DatasetError, UsageError
+from graphopt.recipes.drift_causes import causes_of
 from graphopt.recipes.drift_report import DriftReport, interval_note
 from graphopt.recipes.drift_stages import DEVICE, HALF, HALF_NMS, INPUTS, DriftStages, Row
 from graphopt.recipes.evaluation import Evaluation
@@ -100,6 +101,7 @@ def measure_drift(recipe: Recipe, options: DriftOptions, *, progress: Progress |
         waterfall=found,
         differing=f"{pair[0].stage} and {pair[1].stage}" if pair else "",
         disagreements=differing,
+        causes=causes_of(task, stages.dataset, found, {row.stage: row for row in scored}),
         notes=_notes(found, len(stages.dataset), options),
         failures=failures,
         max_drop=options.max_drop,
