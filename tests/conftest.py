@@ -1,7 +1,7 @@
 """Fixtures for all tests, and one import path for every module."""
 
 import functools
-import importlib
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
@@ -100,6 +100,20 @@ def narrow_refinenet(monkeypatch: pytest.MonkeyPatch) -> Any:
     pytest.importorskip("torch")
     pytest.importorskip("cv2")
     return _fake_recipe(monkeypatch, "narrow_refinenet")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Any:
+    """The module ``fakes/tiny_detectors.py``: configurations of small detectors of all kinds."""
+    pytest.importorskip("torch")
+    pytest.importorskip("mmdet")
+    path = ROOT / "tests" / "fakes" / "tiny_detectors.py"
+    spec = importlib.util.spec_from_file_location("tiny_detectors", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _fake_recipe(monkeypatch: pytest.MonkeyPatch, name: str) -> Any:

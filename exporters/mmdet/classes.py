@@ -39,9 +39,15 @@ def class_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def class_names_of(meta: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what a checkpoint names (3.x: ``dataset_meta``; before: ``CLASSES``); may be none."""
-    data = meta.get("dataset_meta")
-    for place in (data if isinstance(data, Mapping) else {}, meta):
+    """Return what a checkpoint names (3.x: ``meta.dataset_meta``; before: ``meta.CLASSES``); may be none.
+
+    Args:
+        meta: all that the file holds besides tensors.
+    """
+    inner = meta.get("meta")
+    inner = inner if isinstance(inner, Mapping) else {}
+    data = inner.get("dataset_meta")
+    for place in (data if isinstance(data, Mapping) else {}, inner):
         for key in _KEYS:
             if found := _names(place.get(key)):
                 return found

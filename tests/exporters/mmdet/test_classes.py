@@ -49,4 +49,5 @@ def test_a_data_set_of_mmdet_names_them_where_the_configuration_does_not() -> No
     ],
 )
 def test_names_in_the_meta_data_of_a_checkpoint(meta: dict[str, object], names: tuple[str, ...]) -> None:
-    assert class_names_of(meta) == names
+    assert class_names_of({"meta": meta, "state_dict": None}) == names
+    assert class_names_of({"meta": "<object>"}) == ()

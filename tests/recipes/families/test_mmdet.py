@@ -176,7 +176,7 @@ def test_classes_of_a_checkpoint_are_compared_with_those_of_the_configuration(
     meta: Mapping[str, Any],
     said: str,
 ) -> None:
-    monkeypatch.setattr(mmdet, "load_detector_weights", lambda *_: meta)
+    monkeypatch.setattr(mmdet, "load_detector_weights", lambda *_: {"meta": meta})
     recipe = find_recipe(f"mmdet:{write(tmp_path)}:96x160")
     module: Any = None
     assert recipe.load is not None
