@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 
 
 @click.command("validate", short_help="Compare stages numerically.")
-@click.argument("stages", nargs=-1, required=True, metavar="A B [C...] | RUN")
+@click.argument("stages", nargs=-1, metavar="A B [C...] | RUN | RECIPE")
 @data_option("Inputs: .npz by input, .npy of the only one, or the recipe's data set folder.")
 @annotations_option
 @click.option(
     "--samples", type=click.IntRange(min=1), default=8, show_default=True, help="At most so many inputs."
+)
+@click.option(
+    "--inputs",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="With a RECIPE: files that a device was fed, to compare with the recipe's own.",
 )
 @recipe_option
 @tolerance_options
@@ -35,6 +41,7 @@ def command(
     data: Path | None,
     annotations: Path | None,
     samples: int,
+    inputs: Path | None,
     recipe_name: str,
     tolerance: "Tolerance | None",
     roles_text: str,
@@ -45,7 +52,19 @@ def command(
     A stage: FILE.onnx, FILE.xml, FILE.om, openvino:FILE.onnx, torch:RECIPE@CHECKPOINT,
     torch:FILE.py:BUILD (your own network, beside its export), RUN#raw, RUN#rewritten,
     RUN#compiled. Exits 1 when one differs.
+
+    With --inputs, say whether .bin files are what a recipe makes of images, and name what differs:
+    graphopt validate RECIPE --inputs DIR --data IMAGES
     """
+    if inputs is not None:
+        from graphopt.cli.show_inputs import compare_fed_files
+
+        names = stages or ((recipe_name,) if recipe_name else ())
+        return compare_fed_files(
+            names, inputs, data=data, annotations=annotations, limit=samples, as_json=as_json
+        )
+    if not stages:
+        raise click.UsageError("Missing argument 'A B [C...] | RUN'.")
     from graphopt.cli.render import print_json, print_line, print_table
     from graphopt.core.roles import parse_roles
     from graphopt.recipes.validation import validate_stages
