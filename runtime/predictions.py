@@ -162,6 +162,7 @@ def predict(
     data_digest: str = "",
     rows: Mapping[str, tuple[int, ...]] | None = None,
     workers: int | None = None,
+    prepare: Callable[[Sample], Array] | None = None,
 ) -> Predictions:
     """Run every sample through a model with one input; threads preprocess ahead.
 
@@ -182,13 +183,14 @@ def predict(
         rows: by output, the shape that a sample's answer is filled up to with zeros, where their number
             varies from sample to sample.
         workers: number of threads; None for one per processor.
+        prepare: makes a sample's input instead of ``steps``.
 
     Raises:
         UsageError: the model has several inputs, ``batch`` contradicts it, or an answer is larger than
             ``rows`` says.
         DatasetError: no samples, a repeated name, a broken image.
     """
-    runner = _Runner(session, steps, batch, rows)
+    runner = _Runner(session, steps, batch, rows, prepare)
     listed = list(samples)
     names = tuple(sample.name for sample in listed)
     if not names:
@@ -264,6 +266,7 @@ class _Runner:
         steps: Sequence[Step],
         batch: int | None,
         rows: Mapping[str, tuple[int, ...]] | None = None,
+        prepare: Callable[[Sample], Array] | None = None,
     ) -> None:
         if len(session.inputs) != 1:
             names = ", ".join(spec.name for spec in session.inputs)
@@ -274,6 +277,7 @@ class _Runner:
         self._input = session.inputs[0]
         self._steps = steps
         self._rows = rows or {}
+        self._made = prepare
         size = self._input.shape[0] if self._input.shape else None
         self._fixed = size if isinstance(size, int) else None
         if batch is not None and batch < 1:
@@ -302,7 +306,8 @@ class _Runner:
                 yield self._per_sample(values, len(fed), len(rows))
 
     def _prepare(self, sample: Sample) -> Array:
-        return preprocess(sample.path, self._steps).astype(self._input.dtype, copy=False)
+        made = preprocess(sample.path, self._steps) if self._made is None else self._made(sample)
+        return made.astype(self._input.dtype, copy=False)
 
     def _batched(self, rows: Sequence[Array]) -> Array:
         if (self._fixed or len(rows)) == 1:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from graphopt.core.discovery import did_you_mean
 from graphopt.core.errors import CheckpointError, DatasetError, UsageError
 from graphopt.recipes.drift_causes import causes_of
+from graphopt.recipes.drift_inputs import inputs_row
 from graphopt.recipes.drift_report import DriftReport, interval_note
 from graphopt.recipes.drift_stages import DEVICE, HALF, HALF_NMS, INPUTS, DriftStages, Row
 from graphopt.recipes.evaluation import Evaluation
@@ -83,6 +84,10 @@ def measure_drift(recipe: Recipe, options: DriftOptions, *, progress: Progress |
     task = recipe.needed_task("drift")
     stages = _stages(recipe, options, progress)
     rows = list(stages.rows())
+    verdict = None
+    if options.inputs is not None:
+        verdict, row = inputs_row(stages, options.inputs)
+        rows.insert([item.stage for item in rows].index("rewritten") + 1, row)
     if options.results is not None:
         rows.append(_placed(stages.results(options.results), rows, task, stages.dataset))
     reference = _truth(options, rows, has_labels=stages.has_labels)
@@ -99,6 +104,7 @@ def measure_drift(recipe: Recipe, options: DriftOptions, *, progress: Progress |
         sample_kind=stages.sample_kind,
         truth=f"answers of {reference.stage}" if reference else "labels",
         waterfall=found,
+        inputs=verdict.to_json() if verdict else {},
         differing=f"{pair[0].stage} and {pair[1].stage}" if pair else "",
         disagreements=differing,
         causes=causes_of(task, stages.dataset, found, {row.stage: row for row in scored}),

@@ -74,6 +74,8 @@ class DriftReport:
         scored = [row for row in self.waterfall.rows if row.metric is not None]
         found = list(self.failures)
         for row in scored[1:] if self.max_drop is not None else ():
+            if row.estimate:
+                continue
             assert row.metric is not None
             assert scored[0].metric is not None
             assert self.max_drop is not None

@@ -104,6 +104,11 @@ class DriftStages:
         return f"{counted(len(self.dataset), 'image')} of {self.sources.data.name}"
 
     @property
+    def folder(self) -> RunFolder:
+        """Where predictions of these images are kept."""
+        return self._here.folder
+
+    @property
     def rewritten(self) -> Path:
         """The rewritten model, which the device runs."""
         return self.run / RUN_STAGES["rewritten"]

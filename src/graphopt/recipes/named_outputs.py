@@ -1,12 +1,12 @@
 """Which output of a model is which of the recipe's: by name, by role, else by what it holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from graphopt.core.session import Session
-from graphopt.core.tensors import TensorSpec
+from graphopt.core.tensors import Array, TensorSpec
 from graphopt.recipes.recipe import Recipe
-from graphopt.runtime.predictions import Predictions, Progress, Samples, predict
+from graphopt.runtime.predictions import Predictions, Progress, Sample, Samples, predict
 
 _ROWS = ("dets", "labels")
 """Roles of outputs that hold a row per detection: as many as there are, or filled up with zeros."""
@@ -72,6 +72,7 @@ def predict_named(
     model_sha256: str = "",
     data_digest: str = "",
     workers: int | None = None,
+    prepare: Callable[[Sample], Array] | None = None,
 ) -> Predictions:
     """Run every sample with the recipe's preprocessing; outputs get the recipe's names.
 
@@ -89,6 +90,7 @@ def predict_named(
         data_digest=data_digest,
         rows=row_shapes(session.outputs, recipe, names),
         workers=workers,
+        prepare=prepare,
     )
     return _renamed(predictions, names)
 
