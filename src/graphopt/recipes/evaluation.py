@@ -6,11 +6,11 @@ from pathlib import Path
 
 from graphopt.core.errors import UsageError
 from graphopt.core.files import check_output, output_errors, sha256_of
-from graphopt.core.tensors import Array
 from graphopt.recipes.inference import named_results, recipe_of
 from graphopt.recipes.named_outputs import predict_named
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.run_checkpoint import TORCH, torch_stage
+from graphopt.recipes.stage_panels import outputs_of, stage_panels
 from graphopt.recipes.stages import Stage, parse_stage
 from graphopt.runtime.datasets.image_folder import ImageFolder, ImageSample, is_image
 from graphopt.runtime.decode.boxes import BoxMapping
@@ -151,20 +151,14 @@ def draw_worst(
 
 
 def _draw(result: Evaluation, sample: Sample, place: Path, *, force: bool) -> None:
-    outputs = _outputs(result.predictions, sample)
     shown: Sample = sample
+    stages = [("prediction", result.predictions)]
     if result.reference is not None:  # labels took no part in the score
         shown = ImageSample(name=sample.name, path=sample.path)
-    panels = result.task.panels(outputs, shown)
-    if result.reference is not None:
-        other = result.task.panels(_outputs(result.reference, sample), shown)[-1]
-        panels = (*panels[:-1], replace(other, caption="reference"), panels[-1])
-    draw_prediction(panels, result.task.read(outputs, shown), place, title=sample.name, force=force)
-
-
-def _outputs(predictions: Predictions, sample: Sample) -> dict[str, Array]:
-    row = predictions.names.index(sample.name)
-    return {name: rows[row] for name, rows in predictions.outputs.items()}
+        stages = [("reference", result.reference), *stages]
+    panels = stage_panels(result.task, shown, stages)
+    readings = result.task.read(outputs_of(result.predictions, sample), shown)
+    draw_prediction(panels, readings, place, title=sample.name, force=force)
 
 
 def _reference(

@@ -1,28 +1,17 @@
 """A pipeline's report as one self-contained page, and as JSON."""
 
-import base64
 import math
-from collections.abc import Sequence
 from importlib import resources
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graphopt.core.errors import MissingBackendError
 from graphopt.core.files import output_errors, write_json, write_text
 from graphopt.core.optional import require
 from graphopt.core.words import counted
 from graphopt.recipes.pipeline_report import PipelineReport
-from graphopt.recipes.scoring import Scored, Scorer
-from graphopt.runtime.pictures import percent
-from graphopt.runtime.task import Reading
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-_CARDS = 12
-_WORST = 6
-_PICTURE_HEIGHT = 380
+from graphopt.recipes.report_gallery import gallery, shown_stages
+from graphopt.recipes.scoring import Scorer
 
 
 def write_reports(report: PipelineReport, scorer: Scorer, folder: Path) -> str | None:
@@ -66,7 +55,8 @@ def finite(value: Any) -> Any:
 
 
 def _page(report: PipelineReport, scorer: Scorer) -> dict[str, Any]:
-    shown = _shown_stage(scorer)
+    stages = shown_stages(scorer)
+    shown = stages[-1] if stages else None
     rewrite = report.rewrite
     rows = shown.score.details.get("rows", []) if shown and shown.score else []
     columns = [name for name in rows[0] if name != "name"] if rows else []
@@ -78,8 +68,8 @@ def _page(report: PipelineReport, scorer: Scorer) -> dict[str, Any]:
         "summary": _summary(report),
         "facts": _facts(report),
         "bars": _bars(report),
-        "gallery": _gallery(scorer, shown) if shown else [],
-        "gallery_stage": shown.label if shown else "",
+        "gallery": gallery(scorer, stages),
+        "gallery_stage": " beside ".join(item.label for item in reversed(stages)),
         "details": details,
         "detail_columns": columns,
         "details_absent": [row["name"] for row in rows if row not in details],
@@ -94,11 +84,6 @@ def _page(report: PipelineReport, scorer: Scorer) -> dict[str, Any]:
         "provenance": _provenance(report, scorer),
         "environment": ", ".join(f"{name} {version}" for name, version in report.environment.items()),
     }
-
-
-def _shown_stage(scorer: Scorer) -> Scored | None:
-    ran = [item for item in scorer.by_label.values() if item.score is not None and not item.is_estimate]
-    return ran[-1] if ran else None
 
 
 def _summary(report: PipelineReport) -> str:
@@ -151,49 +136,6 @@ def _bars(report: PipelineReport) -> list[dict[str, Any]]:
         if report.metric in item["what"]
     ]
     return bars
-
-
-def _gallery(scorer: Scorer, shown: Scored) -> list[dict[str, Any]]:
-    """Return cards of the worst images, then of some from all others."""
-    dataset, predictions, score = scorer.dataset, shown.predictions, shown.score
-    assert dataset is not None
-    assert predictions is not None
-    assert score is not None
-    ordered = sorted(dataset, key=lambda sample: (-score.errors.get(sample.name, 0.0), sample.name))
-    rest = ordered[_WORST:]
-    step = max(1, len(rest) // (_CARDS - _WORST))
-    place = {name: i for i, name in enumerate(predictions.names)}
-    task = scorer.recipe.needed_task("reading outputs")
-    cards = []
-    for sample in ordered[:_WORST] + rest[::step][: _CARDS - _WORST]:
-        outputs = {name: values[place[sample.name]] for name, values in predictions.outputs.items()}
-        panels = [
-            {"caption": panel.caption, "image": _picture(panel.picture)}
-            for panel in task.panels(outputs, sample)
-        ]
-        cards.append({"name": sample.name, "panels": panels, "chips": _chips(task.read(outputs, sample))})
-    return cards
-
-
-def _chips(readings: Sequence[Reading]) -> list[dict[str, Any]]:
-    chips = []
-    for item in readings:
-        if not item.positive and not item.truth:
-            continue
-        kind = "plain" if item.truth is None else "" if item.positive == item.truth else "missed"
-        if item.positive and item.truth is False:
-            kind = "wrong"
-        colour = "#{:02x}{:02x}{:02x}".format(*item.colour) if item.colour is not None else ""
-        chips.append({"label": item.label, "value": percent(item.value), "kind": kind, "colour": colour})
-    return sorted(chips, key=lambda chip: ["", "plain", "wrong", "missed"].index(chip["kind"]))
-
-
-def _picture(picture: "Image.Image") -> str:
-    image = picture.copy()
-    image.thumbnail((_PICTURE_HEIGHT, _PICTURE_HEIGHT))
-    buffer = BytesIO()
-    image.save(buffer, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _verification(content: dict[str, Any]) -> str:
