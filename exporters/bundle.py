@@ -7,23 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx_ir as ir
 
 import graphopt
 from graphopt.core.artefacts import Artefact
-from graphopt.core.comparison import FLOAT32_REORDERED, TensorComparison, Tolerance, compare_outputs
-from graphopt.core.detection_sets import compare_detections
-from graphopt.core.detections import Detections, detections_of_roles
-from graphopt.core.errors import ExportError, UsageError
+from graphopt.core.comparison import FLOAT32_REORDERED, Tolerance
+from graphopt.core.errors import UsageError
 from graphopt.core.files import atomic_folder, sha256_of, write_json
 from graphopt.core.golden import GOLDEN_FILE, write_golden
 from graphopt.core.lineage import stamp_model
 from graphopt.core.onnx_files import load_model, save_model
 from graphopt.core.optional import require
-from graphopt.core.session import OnnxRuntimeSession, Session
 from graphopt.core.tensors import Array, TensorSpec
 from graphopt.exporters.legacy_torch16 import to_torch16_form
+from graphopt.exporters.proof import prove_export
 from graphopt.exporters.torch_export import export_module
 from graphopt.exporters.torch_session import TorchSession
 
@@ -91,7 +88,7 @@ def write_bundle(
         stamp_model(exported, recipe=recipe, parent_sha256=checkpoint_sha256, steps=())
         save_model(exported, model, force=False)
         (scratch / _EXPORTED_FILE).unlink()
-        _prove(model, original, golden, inputs, tolerance)
+        prove_export(model, original, golden, tolerance)
         write_golden(scratch / GOLDEN_FILE, golden, force=False)
         recorded = {"opset": opset, "exporter": "torchscript", "torch16_form": legacy_torch16}
         artefact = Artefact(
@@ -141,51 +138,6 @@ def _export(
         keep_batchnorm=True,  # fusing them is a pass's work, where it is proven and recorded
     )
     return load_model(path)
-
-
-def _prove(
-    model: Path,
-    original: Session,
-    golden: Sequence[tuple[Mapping[str, Array], Mapping[str, Array]]],
-    inputs: tuple[TensorSpec, ...],
-    tolerance: Tolerance,
-) -> None:
-    """Compare the file with the network, on a doubled batch, too, where the batch is open."""
-    pairs = list(golden)
-    if all(spec.shape and isinstance(spec.shape[0], str) for spec in inputs):
-        doubled = {name: np.concatenate([array, array]) for name, array in golden[0][0].items()}
-        pairs.append((doubled, original.run(doubled)))
-    detections = detections_of_roles(original.outputs)
-    with OnnxRuntimeSession(model) as session:
-        for number, (feeds, expected) in enumerate(pairs):
-            for result in _compared(expected, session.run(feeds), tolerance, detections):
-                if not result.passed:
-                    raise ExportError(
-                        f"the exported graph differs from the network on sample {number}, output "
-                        f"{result.name}: {result.outcome.value} {result.detail}; this is a fault of the "
-                        "exporter or of code that tracing cannot follow"
-                    )
-
-
-def _compared(
-    expected: Mapping[str, Array],
-    found: Mapping[str, Array],
-    tolerance: Tolerance,
-    detections: Detections | None,
-) -> list[TensorComparison]:
-    """Compare outputs: detections as sets, as rows of nearly equal scores may change places."""
-    together = {detections.dets, detections.labels} if detections else set()
-    plain = {name: array for name, array in expected.items() if name not in together}
-    others = {name: array for name, array in found.items() if name not in together}
-    results = list(compare_outputs(plain, others, tolerance)) if plain or others else []
-    if detections is not None:
-        sides = [(item[detections.dets], item.get(detections.labels)) for item in (expected, found)]
-        compared = compare_detections(sides[0], sides[1], detections)
-        if compared.says_nothing:
-            _log.warning("nothing is detected in a golden input, so nothing was compared there; give others")
-        else:
-            results.append(compared.as_tensor())
-    return results
 
 
 def _fixed_batch(inputs: tuple[TensorSpec, ...]) -> int | None:
