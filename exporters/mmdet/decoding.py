@@ -1,9 +1,8 @@
 """From the maps of a dense head to boxes and scores, with fixed sizes and plain operators.
 
 The numbers are those of mmdet's ``predict_by_feat``. It takes the ``nms_pre`` best pairs of location and
-class of each level; here all pairs of the locations that hold these are candidates, as in mmdet before 2.17,
-which devices can do. More candidates there are only where a level has more than ``nms_pre`` pairs above the
-score threshold, and they are worse than all the others of that level.
+class of each level, which is a list of open length. Here the ``nms_pre`` locations with the best classes are
+taken, which hold these pairs, and the scores of all their other pairs are set to zero.
 """
 
 import math
@@ -84,15 +83,23 @@ class DenseDecoder:
         sizes: height and width of each level's map.
         size: of the image.
         settings: its test configuration; ``min_bbox_size`` drops boxes without area.
+        batched: leave the number of images open in what is traced; else it is 1.
 
     Raises:
         ExportError: the box coder is unknown.
     """
 
     def __init__(
-        self, head: Any, sizes: Sequence[tuple[int, int]], size: tuple[int, int], settings: Any
+        self,
+        head: Any,
+        sizes: Sequence[tuple[int, int]],
+        size: tuple[int, int],
+        settings: Any,
+        *,
+        batched: bool = False,
     ) -> None:
         self._head = head
+        self._images = -1 if batched else 1
         self._priors = [item.detach() for item in head.prior_generator.grid_priors(sizes, device="cpu")]
         self._most = int(settings.get("nms_pre", -1))
         self._decode = decoder_of(head.bbox_coder, size)
@@ -141,22 +148,36 @@ class DenseDecoder:
         priors: "torch.Tensor",
     ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tensor | None"]:
         count = int(priors.shape[0])
-        chances = _rows(scores, count, self._head.cls_out_channels)
+        chances = self._rows(scores, count, self._head.cls_out_channels)
         chances = chances.sigmoid() if self._head.use_sigmoid_cls else chances.softmax(-1)[..., :-1]
-        moved = _rows(moves, count, 4)
-        factor = None if factors is None else _rows(factors, count, 1).sigmoid()
+        moved = self._rows(moves, count, 4)
+        factor = None if factors is None else self._rows(factors, count, 1).sigmoid()
         if not 0 < self._most < count:
-            return priors.unsqueeze(0).expand(moved.shape[0], -1, -1), moved, chances, factor
-        best = chances.reshape(-1, count) if int(chances.shape[2]) == 1 else chances.max(2)[0]
+            listed = priors.unsqueeze(0)
+            if self._images < 0:
+                listed = listed.expand(moved.shape[0], -1, -1)
+            return listed, moved, self._best_pairs(chances), factor
+        classes = int(chances.shape[2])
+        best = chances.reshape(self._images, count) if classes == 1 else chances.max(2)[0]
         places = best.topk(self._most)[1]
-        moved, chances = _picked(moved, places), _picked(chances, places)
-        factor = None if factor is None else _picked(factor, places)
-        return priors[places], moved, chances, factor
+        moved, chances = self._picked(moved, places), self._picked(chances, places)
+        factor = None if factor is None else self._picked(factor, places)
+        return priors[places], moved, self._best_pairs(chances), factor
 
+    def _picked(self, rows: "torch.Tensor", places: "torch.Tensor") -> "torch.Tensor":
+        if self._images > 0:  # a plain look-up is what devices do fastest
+            return rows.index_select(1, places.reshape(-1))
+        return rows.gather(1, places.unsqueeze(2).expand(-1, -1, int(rows.shape[2])))
 
-def _rows(maps: "torch.Tensor", count: int, width: int) -> "torch.Tensor":
-    return maps.permute(0, 2, 3, 1).reshape(-1, count, width)
+    def _rows(self, maps: "torch.Tensor", count: int, width: int) -> "torch.Tensor":
+        return maps.permute(0, 2, 3, 1).reshape(self._images, count, width)
 
-
-def _picked(rows: "torch.Tensor", places: "torch.Tensor") -> "torch.Tensor":
-    return rows.gather(1, places.unsqueeze(2).expand(-1, -1, int(rows.shape[2])))
+    def _best_pairs(self, chances: "torch.Tensor") -> "torch.Tensor":
+        """Leave the ``nms_pre`` best scores of a level [B, n, C]; the others become zero."""
+        total = int(chances.shape[1]) * int(chances.shape[2])
+        if not 0 < self._most < total:
+            return chances
+        torch: Any = require("torch", extra="torch", purpose="exporting a detector")
+        least = chances.reshape(self._images, total).topk(self._most)[0].amin(1, keepdim=True)
+        kept: torch.Tensor = torch.where(chances < least.unsqueeze(2), 0.0, chances)
+        return kept

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from graphopt.core.errors import ExportError
 from graphopt.core.optional import require
 from graphopt.exporters.mmdet.decoding import DenseDecoder
-from graphopt.exporters.mmdet.packages import mmdet_packages
+from graphopt.exporters.mmdet.packages import mmdet_packages, quiet
 from graphopt.exporters.mmdet.regions import RegionStage
 from graphopt.exporters.mmdet.suppression import best_of_classes, best_of_listed
 from graphopt.exporters.mmdet.tracing import exporting
@@ -59,7 +59,7 @@ def predicted(model: Any, images: "torch.Tensor") -> list[tuple["torch.Tensor", 
         "batch_input_shape": (height, width),
     }
     samples = [mmdet_packages().sample_type(metainfo={**places, "scale_factor": (1.0, 1.0)}) for _ in images]
-    with torch.no_grad():
+    with torch.no_grad(), quiet():
         found = model.predict(images, samples, rescale=False)
     instances = [item.pred_instances for item in found]
     return [(torch.cat((item.bboxes, item.scores[:, None]), 1), item.labels) for item in instances]
@@ -141,16 +141,15 @@ class _OneStage:
             raise ExportError(
                 f"bbox_head answers with {len(maps)} lists of maps; scores, boxes and factors are 2 or 3"
             )
-        self._decode = DenseDecoder(head, _sizes(maps[0]), size, settings)
+        self._decode = DenseDecoder(head, _sizes(maps[0]), size, settings, batched=batched)
         self.rows: int | None = min(self._most, self._decode.count * head.num_classes)
 
     def __call__(self, images: Any) -> Any:
-        torch: Any = require("torch", extra="torch", purpose="exporting a detector")
         scores, moves, *factors = self.model.bbox_head(self.model.extract_feat(images))
         boxes, chances, factor, _ = self._decode(scores, moves, factors[0] if factors else ())
         above = self._above
         if factor is not None:  # the threshold is for the score alone
-            chances = torch.where(chances > above, chances * factor, torch.zeros_like(chances))
+            chances = chances * factor * (chances > above).to(chances)
             above = 0.0
         dets, labels = best_of_classes(boxes, chances, iou=self._iou, above=above, most=self._most)
         return (dets, labels) if self._batched else (dets[0], labels[0])

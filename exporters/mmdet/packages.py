@@ -2,6 +2,8 @@
 
 import importlib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,8 +49,7 @@ class Packages:
             ExportError: mmdet refuses the settings, or a package that they need is missing.
         """
         torch: Any = require("torch", extra="mmdet", purpose=_PURPOSE)
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")
+        with quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             try:
                 return self.models.build(self.config_type({"model": settings}).model).eval()
@@ -70,6 +71,14 @@ def brief(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop warnings: those of mmdet and mmcv are about their own use of torch, which no user can change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 @cache
 def mmdet_packages() -> Packages:
     """Import the packages; with compiled operators or those in PyTorch.
@@ -78,8 +87,7 @@ def mmdet_packages() -> Packages:
         MissingBackendError: one of them is not installed.
     """
     use_mmcv_operators()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the age of their own parts
+    with quiet():
         for name in ("torch", "mmengine", "mmdet"):
             require(name, extra="mmdet", purpose=_PURPOSE)
         registry: Any = importlib.import_module("mmengine.registry")

@@ -91,7 +91,7 @@ def build_detector(
     from graphopt.exporters.mmdet.configs import needed, read_config
     from graphopt.exporters.mmdet.detector import exportable
     from graphopt.exporters.mmdet.mmcv_ops import use_mmcv_operators
-    from graphopt.exporters.mmdet.packages import STUMBLES, brief, mmdet_packages
+    from graphopt.exporters.mmdet.packages import STUMBLES, brief, mmdet_packages, quiet
 
     settings = needed(read_config(config, execute=execute), "model", config)
     for name, value in (changes or {}).items():
@@ -100,7 +100,7 @@ def build_detector(
         for part in path:
             place = place[part]
         place[last] = value
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), quiet():
         model = mmdet_packages().build(_untrained(settings))
         try:
             module: Any = exportable(model, size, batched=batched, order=order)

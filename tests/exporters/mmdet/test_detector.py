@@ -172,3 +172,31 @@ def test_shapes_that_make_no_sense(shape: tuple[int, int, int, int]) -> None:
 
     with pytest.raises(UsageError, match="1,3,HEIGHT,WIDTH"):
         DetectorRequest(config="x", shape=shape)
+
+
+@pytest.mark.parametrize("name", ["fcos", "retinanet"])
+def test_of_each_level_the_best_pairs_are_candidates(
+    name: str, detector: Callable[[str], Any], pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from graphopt.exporters.mmdet.decoding import DenseDecoder
+    from graphopt.exporters.mmdet.detector import exportable
+    from graphopt.exporters.mmdet.packages import quiet
+
+    module = detector(name)
+    settings = module.model.bbox_head.test_cfg
+    monkeypatch.setitem(settings, "nms_pre", 20)
+    monkeypatch.setitem(settings, "score_thr", 1e-3)  # far more pairs than that
+    (image,) = pictures(1, _size(name)).split(1)
+    wanted = _predicted(module, image)
+
+    def compared() -> Any:
+        with quiet():
+            limited = exportable(module.model, _size(name))
+        sides = [(dets.numpy(), labels.numpy()) for dets, labels in (wanted, _answers(limited, image))]
+        return compare_detections(*sides, Detections(dets="dets"))
+
+    found = compared()
+    assert found.passed, found.failure
+    # All pairs of the best locations are more.
+    monkeypatch.setattr(DenseDecoder, "_best_pairs", lambda _self, chances: chances)
+    assert not compared().passed
