@@ -333,7 +333,9 @@ def _verdict(source: ir.Model, found: Answers, count: int, kind: str) -> Verdict
 
 def _declared_wrongly(source: ir.Model, trial: Trial, answer: Sequence[Mapping[str, Array]]) -> str:
     model = trial.candidate.model
-    joined = any(spec.shape[:1] != own.shape[:1] for spec, own in _input_pairs(trial, model))
+    open_ones = {spec.name for spec in input_specs(source) if not isinstance((*spec.shape, 0)[0], int)}
+    pairs = list(_input_pairs(trial, model))
+    joined = any(own.name in open_ones or spec.shape[:1] != own.shape[:1] for spec, own in pairs)
     before = {value.name: _sizes(value) for value in source.graph.outputs}
     declared = {}
     for value in model.graph.outputs:

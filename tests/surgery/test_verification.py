@@ -299,6 +299,17 @@ def test_given_samples_are_cut_to_the_new_batch_and_named(write_text: Write, tmp
     assert (report.verification.samples, report.verification.kind) == (2, "recipe samples")
 
 
+def test_given_samples_of_an_open_batch_are_run_one_by_one_when_it_is_fixed(
+    write_text: Write, tmp_path: Path
+) -> None:
+    source = write_text(BATCHED.format("batch"), "b.onnx")
+    rng = np.random.default_rng(3)
+    feeds = tuple({"x": rng.random((2, 3, 4, 4), dtype=np.float32)} for _ in range(3))
+    samples = Samples(feeds=feeds, kind="recipe samples")
+    report = rewrite_file(source, tmp_path / "o.onnx", [_Batch(size=1)], samples=samples)
+    assert report.verification.status is Status.PROVEN
+
+
 def test_one_given_sample_is_enough_to_see_that_outputs_vary(
     chain: Path, tmp_path: Path, planted: Any
 ) -> None:
