@@ -8,6 +8,7 @@ from pathlib import Path
 from graphopt.core.artefacts import Artefact
 from graphopt.core.files import sha256_of
 from graphopt.core.optional import require
+from graphopt.recipes.drawn_inputs import drawn_feeds
 from graphopt.recipes.progress import Silent
 from graphopt.recipes.recipe import Demo, Recipe
 from graphopt.recipes.samples import feeds_for
@@ -32,7 +33,8 @@ def export_recipe(
         recipe: what to export.
         folder: of the bundle.
         checkpoint: trained weights; None makes the demo's.
-        data: data set folder for golden inputs; None takes the demo's or seeded ones.
+        data: data set folder for golden inputs; None takes the demo's, drawn scenes for a detector, or
+            seeded ones.
         annotations: the file of its labels, where its format has one.
         legacy: add what torch 1.6 left behind.
         force: replace an existing folder.
@@ -77,7 +79,10 @@ def _export(
 
     say(f"reading {checkpoint}")
     module = recipe.needed_module("exporting", checkpoint)
-    feeds = feeds_for(recipe.inputs, data=data, annotations=annotations, recipe=recipe, count=_GOLDEN_SAMPLES)
+    feeds = drawn_feeds(recipe, _GOLDEN_SAMPLES) if data is None else None
+    feeds = feeds or feeds_for(
+        recipe.inputs, data=data, annotations=annotations, recipe=recipe, count=_GOLDEN_SAMPLES
+    )
     say("exporting")
     return write_bundle(
         folder,

@@ -39,6 +39,8 @@ def fcos_recipe(height: int, width: int) -> Recipe:
         outputs=tuple(outputs[name] for name in _ORDER),
         preprocessing=steps,
         passes=(
+            # One graph for each batch: those for more images are made of this one.
+            PassStep("static_shapes", {"shapes": f"1x3x{height}x{width}"}),
             PassStep("fold_constants"),
             PassStep("replace_nms", expect=1),
             *CLEAN,
