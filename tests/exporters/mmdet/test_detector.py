@@ -192,8 +192,8 @@ def test_of_each_level_the_best_pairs_are_candidates(
     def compared() -> Any:
         with quiet():
             limited = exportable(module.model, _size(name))
-        sides = [(dets.numpy(), labels.numpy()) for dets, labels in (wanted, _answers(limited, image))]
-        return compare_detections(*sides, Detections(dets="dets"))
+        one, two = ((dets.numpy(), labels.numpy()) for dets, labels in (wanted, _answers(limited, image)))
+        return compare_detections(one, two, Detections(dets="dets"))
 
     found = compared()
     assert found.passed, found.failure
