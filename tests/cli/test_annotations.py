@@ -66,17 +66,25 @@ def test_no_worker_is_no_choice(graphopt: Graphopt, apart: Path) -> None:
 def test_progress_says_rate_and_time_left_on_a_terminal_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = iter((100.0, 102.0, 110.0, 110.01))
-    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    def said(at: float, done: int, total: int) -> str:
+        now[0] = at
+        count(done, total)
+        return capsys.readouterr().err.replace("\r\x1b[K", "")
+
     progress = Progress()
     count = progress.count("image")
-    count(4, 40)
-    assert "image 4/40, 2.0/s, 18 s left" in capsys.readouterr().err
-    count(20, 40)
-    assert "image 20/40, 2.0/s, 10 s left" in capsys.readouterr().err
-    count(21, 40)  # too soon to be read
-    assert not capsys.readouterr().err
+    assert said(130.0, 20, 40) == "image 20/40"  # an earlier run left these
+    assert said(132.0, 24, 40) == "image 24/40, 2.0/s, 8 s left"
+    assert said(132.01, 25, 40) == ""  # too soon to be read
+    assert said(140.0, 40, 40) == "image 40/40, 2.0/s, 0 s left"
+    count = progress.count("torch: image")
+    assert said(200.0, 1, 5000) == "torch: image 1/5000"
+    assert said(204.0, 2, 5000) == "torch: image 2/5000, 0.25/s, 5 h 33 min left"
+    assert said(204.0 + 4 * 4498, 4500, 5000) == "torch: image 4500/5000, 0.25/s, 33 min left"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     monkeypatch.setattr("time.monotonic", lambda: 100.0)
     progress = Progress()

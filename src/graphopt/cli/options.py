@@ -126,19 +126,27 @@ class Progress:
             click.echo(f"\r\x1b[K{text}", err=True, nl=False)
 
     def count(self, label: str) -> Callable[[int, int], None]:
-        """Return a callback for ``done, total``."""
+        """Return a callback for ``done, total``.
+
+        Rate and time left are those since its first call: loading a model and what an earlier run left
+        are in neither.
+        """
         import time
 
-        start = time.monotonic()
+        began: list[tuple[int, float]] = []
 
         def update(done: int, total: int) -> None:
             now = time.monotonic()
             if not self._shown or (done < total and now - self._last < 0.1):
                 return
             self._last = now
-            rate = done / max(now - start, 1e-9)
-            left = (total - done) / rate if rate else 0.0
-            self.say(f"{label} {done}/{total}, {rate:.1f}/s, {left:.0f} s left")
+            text = f"{label} {done}/{total}"
+            if began and now > began[0][1] and done > began[0][0]:
+                rate = (done - began[0][0]) / (now - began[0][1])
+                text += f", {rate:.{1 if rate >= 1 else 2}f}/s, {_duration((total - done) / rate)} left"
+            if not began:
+                began.append((done, now))
+            self.say(text)
 
         return update
 
@@ -146,3 +154,10 @@ class Progress:
         """Remove the line, so that the result stands alone."""
         if self._shown:
             click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -140,6 +140,7 @@ class PipelineReport:
         """Why the run failed, a sentence each; empty when it passed."""
         found = [
             f"{row.stage} differs from {self.reference}: {row.verdict}, largest error {row.max_error}"
+            + (f", {row.flips} decisions are others" if row.flips else "")
             for row in self.stages
             if row.failed
         ]
