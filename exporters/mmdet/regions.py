@@ -1,11 +1,13 @@
 """The second stage of a detector, and the further ones of a cascade."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from graphopt.core.errors import ExportError
 from graphopt.core.optional import require
 from graphopt.exporters.mmdet.decoding import decoder_of
+from graphopt.exporters.mmdet.mmcv_ops import untraced
 
 if TYPE_CHECKING:
     import torch
@@ -109,8 +111,33 @@ def pooled(pooling: Any, levels: Sequence["torch.Tensor"], boxes: "torch.Tensor"
     )
     for index, (features, layer) in enumerate(zip(levels, pooling.roi_layers, strict=True)):
         rows = (which == index).nonzero().squeeze(1)
-        result[rows] = layer(features, rois[rows])
+        result = _placed()(result, rows, layer(features, rois[rows]))
     return result
+
+
+@cache
+def _placed() -> Callable[..., "torch.Tensor"]:
+    """Return what writes rows into a tensor by their numbers, as an autograd function.
+
+    Assignment to an index is not traced for any number of rows: torch drops the first axis of what is
+    assigned where the traced image has one row.
+    """
+    torch: Any = require("torch", extra="torch", purpose="exporting a detector")
+
+    class Placed(torch.autograd.Function):
+        @staticmethod
+        def forward(_: Any, data: Any, rows: Any, values: Any) -> Any:
+            return untraced(torch.index_copy)(data, 0, rows, values)
+
+        @staticmethod
+        def symbolic(g: Any, data: Any, rows: Any, values: Any) -> Any:
+            found = g.op("ScatterND", data, g.op("Unsqueeze", rows, axes_i=[1]), values)
+            sizes = values.type().sizes()
+            found.setType(data.type().with_sizes(None if sizes is None else [None, *sizes[1:]]))
+            return found
+
+    made: Callable[..., torch.Tensor] = Placed.apply
+    return made
 
 
 def _check_box_head(head: Any) -> None:
