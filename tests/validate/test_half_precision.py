@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import onnx_ir as ir
 import pytest
 
 from graphopt.core.errors import PreconditionError
-from graphopt.core.onnx_files import from_proto, to_proto
+from graphopt.core.onnx_files import from_proto, input_specs, load_model, to_proto
 from graphopt.core.operator_bodies import attached
+from graphopt.core.samples import structured_feeds
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.recipes.half_estimate import half_precision_copy
 from graphopt.validate import half_precision
@@ -122,6 +124,22 @@ def test_it_is_each_node_alone_between_roundings_bit_for_bit(name: str, optimize
         np.testing.assert_array_equal(got, wanted)
     if name != "to integers and back":
         assert np.any(got != run(model, x=IMAGE)), "float32 gives the same: the case shows nothing"
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_a_real_graph_is_its_nodes_alone_between_roundings(filled_deepmar: Path) -> None:
+    model = load_model(filled_deepmar)
+    for value in model.graph.outputs:
+        value.name = "y"
+    (image,) = model.graph.inputs
+    picture = structured_feeds(input_specs(model), seed=3)
+    wanted = node_by_node(model, **picture)
+    got = run(half_precision_copy(model), **picture)
+    np.testing.assert_array_equal(got, wanted)
+    exact = run(model, **picture)
+    moved = np.abs(got - exact).max() / np.abs(exact).max()
+    assert 1e-5 < moved < 5e-3, f"half precision moved {image.name} by {moved}"
 
 
 def test_a_missing_rounding_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
