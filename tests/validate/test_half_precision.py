@@ -133,7 +133,7 @@ def test_a_real_graph_is_its_nodes_alone_between_roundings(filled_deepmar: Path)
     for value in model.graph.outputs:
         value.name = "y"
     (image,) = model.graph.inputs
-    picture = structured_feeds(input_specs(model), seed=3)
+    picture: dict[str, Any] = dict(structured_feeds(input_specs(model), seed=3))
     wanted = node_by_node(model, **picture)
     got = run(half_precision_copy(model), **picture)
     np.testing.assert_array_equal(got, wanted)

@@ -11,7 +11,7 @@ from graphopt.recipes.recipe import Recipe
 from graphopt.runtime.bundle import RUNNER_NAME
 
 if TYPE_CHECKING:
-    from graphopt.recipes.pipeline import PipelineOptions
+    from graphopt.recipes.pipeline_options import PipelineOptions
 
 _REPORTED = (
     "graphopt",
