@@ -1,6 +1,8 @@
 """Draw what a model said beside the image it said it about."""
 
+import base64
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,15 @@ _CAPTION = 80
 _INK, _SOFT, _GOOD, _BAD = (28, 36, 48), (110, 120, 134), (26, 127, 75), (179, 38, 30)
 _VEIL = 0.6
 """Weight of a mask's colour over the image."""
+
+
+def embedded(picture: "Image.Image", *, side: int) -> str:
+    """Return a picture as the text that stands for it in a page, no side longer than ``side`` pixels."""
+    image = picture.copy()
+    image.thumbnail((side, side))
+    buffer = BytesIO()
+    image.save(buffer, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def photograph(path: Path) -> "Image.Image":

@@ -113,6 +113,11 @@ class Waterfall:
         return max(losing, key=lambda row: row.loss.points if row.loss else 0.0, default=None)
 
     @property
+    def is_fine(self) -> bool:
+        """Whether nothing beyond noise is lost in all."""
+        return self.total is not None and (self.total.points <= _SHOWN or self.total.within_noise)
+
+    @property
     def sentence(self) -> str:
         """Where the points were lost."""
         if self.total is None:

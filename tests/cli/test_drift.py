@@ -42,7 +42,8 @@ def write_results(run: Path, *, shift: float = 0.0) -> Path:
 def test_the_table_says_each_loss_and_the_last_line_where(graphopt: Graphopt, run: Path) -> None:
     results = write_results(run, shift=6.0)
     drift = ("drift", run, "--results", results, "--against", "raw", "--worst", 2)
-    answer = graphopt(*drift, "--pictures", run.parent / "seen")
+    page = run.parent / "drift.html"
+    answer = graphopt(*drift, "--pictures", run.parent / "seen", "--html", page)
     assert answer.code == 0
     lines = answer.out.splitlines()
     assert lines[-1].startswith("100.00 of the 100.00 points of box mAP between raw and device")
@@ -51,6 +52,12 @@ def test_the_table_says_each_loss_and_the_last_line_where(graphopt: Graphopt, ru
         assert words in answer.out
     assert sum(" lost (" in line for line in lines) == 2
     assert len(list((run.parent / "seen").iterdir())) == 2
+    text = page.read_text()
+    assert lines[-1] in text
+    assert text.count("<img ") == 6  # three images, both stages
+    assert "http" not in text.replace("data:image", "")
+    answer = graphopt(*drift, "--html", page)
+    assert (answer.code, "drift.html" in answer.err) == (2, True)
     answer = graphopt(*drift, "--json", "--max-drop", 5)
     assert answer.code == 1
     assert answer.json["verb"] == "drift"

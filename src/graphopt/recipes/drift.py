@@ -105,7 +105,7 @@ def measure_drift(recipe: Recipe, options: DriftOptions, *, progress: Progress |
         truth=f"answers of {reference.stage}" if reference else "labels",
         waterfall=found,
         inputs=verdict.to_json() if verdict else {},
-        differing=f"{pair[0].stage} and {pair[1].stage}" if pair else "",
+        sides=(pair[0].stage, pair[1].stage) if pair else (),
         disagreements=differing,
         causes=causes_of(task, stages.dataset, found, {row.stage: row for row in scored}),
         notes=_notes(found, len(stages.dataset), options),

@@ -45,7 +45,7 @@ class DriftReport:
         truth: what the metric takes for true: the labels, or a stage's answers.
         waterfall: the rows, and the sentence.
         inputs: what the files that were fed to the device are; empty when none were given.
-        differing: ``A and B``: whose answers ``disagreements`` compares; empty without two.
+        sides: the two stages whose answers ``disagreements`` compares; empty without two.
         disagreements: the images that differ, the largest difference first.
         causes: what the answers let suspect.
         notes: what a reader must know.
@@ -61,12 +61,17 @@ class DriftReport:
     truth: str
     waterfall: Waterfall
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    differing: str = ""
+    sides: tuple[str, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()
     causes: tuple[Cause, ...] = ()
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     max_drop: float | None = None
+
+    @property
+    def differing(self) -> str:
+        """The two stages in words."""
+        return " and ".join(self.sides)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -106,7 +111,7 @@ class DriftReport:
             "truth": self.truth,
             **self.waterfall.to_json(),
             "inputs": dict(self.inputs),
-            "differing": self.differing,
+            "sides": list(self.sides),
             "disagreements": [item.to_json() for item in self.disagreements],
             "causes": [vars(item) for item in self.causes],
             "notes": list(self.notes),

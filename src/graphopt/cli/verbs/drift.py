@@ -44,6 +44,7 @@ _PATH = click.Path(path_type=Path)
     "--worst", type=click.IntRange(min=0), default=10, show_default=True, help="So many images to name."
 )
 @click.option("--pictures", type=_PATH, default=None, help="Folder for drawings of these, side by side.")
+@click.option("--html", type=_PATH, default=None, help="Write all of it as one page, with the pictures.")
 @force_option
 @click.option(
     "--max-drop",
@@ -66,6 +67,7 @@ def command(
     against: str,
     worst: int,
     pictures: Path | None,
+    html: Path | None,
     force: bool,
     max_drop: float | None,
     as_json: bool,
@@ -78,8 +80,11 @@ def command(
     graphopt drift out/fcos --results result/dumpOutput_device0
     """
     from graphopt.recipes.drift import DriftOptions, measure_drift
+    from graphopt.recipes.drift_page import check_drift_page, write_drift_page
     from graphopt.recipes.drift_run import run_for
 
+    if html is not None:
+        check_drift_page(html, force=force)
     progress = Progress()
     try:
         recipe, folder = run_for(
@@ -106,6 +111,8 @@ def command(
         drift = measure_drift(recipe, options, progress=progress)
     finally:
         progress.clear()
+    if html is not None:
+        write_drift_page(drift, html, force=force)
     drawn = _draw(drift, pictures, worst, force=force)
     _show(drift.report, worst, drawn, as_json=as_json)
     return 0 if drift.report.ok else 1
