@@ -13,7 +13,9 @@ from graphopt.core.comparison import Tolerance
 from graphopt.core.errors import ExportError, UsageError
 from graphopt.core.files import check_free, sha256_of
 from graphopt.core.tensors import Dim, TensorSpec
+from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.progress import Silent
+from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.samples import feeds_for
 
 if TYPE_CHECKING:
@@ -109,7 +111,8 @@ def build_detector(
             raise ExportError(
                 f"{config} cannot be run with an input of {height}x{width}: {brief(error)}"
             ) from error
-    module.settings = {"config": config, "mmcv_operators": use_mmcv_operators()}
+    divisor = int((settings.get("data_preprocessor") or {}).get("pad_size_divisor") or 1)
+    module.settings = {"config": config, "mmcv_operators": use_mmcv_operators(), "divisor": divisor}
     found: torch.nn.Module = module
     return found
 
@@ -140,10 +143,13 @@ def export_detector(
 ) -> Artefact:
     """Write the bundle of a detector of mmdet.
 
+    Its recipe is ``mmdet:CONFIG:HxW``, by which all verbs know how to go on; there is none where the
+    configuration had to be run, prepares images in a way of its own, or the batch is open.
+
     Args:
         request: what to export.
         folder: of the bundle.
-        data: ``.npz`` with golden inputs; None makes up two.
+        data: golden inputs: ``.npz``, or a data set folder where there is a recipe; None makes up two.
         force: replace an existing folder.
         on_progress: told what is being done.
 
@@ -159,10 +165,14 @@ def export_detector(
 
     say = on_progress or Silent().say
     check_free(folder, force=force)
+    recipe = _recipe_of(request)
     say("importing mmdet")
-    operators = use_mmcv_operators()
+    use_mmcv_operators()
     say(f"building {request.config}")
-    module = build_detector(request.config, request.size, execute=request.execute, batched=request.batched)
+    module: Any = build_detector(
+        request.config, request.size, execute=request.execute, batched=request.batched
+    )
+    warn_of_odd_size(int(module.settings["divisor"]), *request.size)
     sha256 = ""
     if request.checkpoint is not None:
         say(f"reading {request.checkpoint}")
@@ -172,7 +182,9 @@ def export_detector(
         _LOGGER.warning("no checkpoint: the weights are random, the detections mean nothing")
     first: Dim = _BATCH if request.batched else 1
     inputs = (TensorSpec(name="input", shape=(first, 3, *request.size), dtype="float32", layout="NCHW"),)
-    samples = feeds_for(inputs, data=data, count=_SAMPLES).samples
+    if recipe is not None and recipe.outputs[0].shape[0] != (module.rows or recipe.outputs[0].shape[0]):
+        recipe = None  # an input so small that there are fewer candidates than detections
+    samples = feeds_for(inputs, data=data, recipe=recipe, count=_SAMPLES).samples
     say("exporting")
     with redirect_stdout(sys.stderr):
         return write_bundle(
@@ -181,14 +193,40 @@ def export_detector(
             inputs=inputs,
             outputs=detector_outputs(module, batched=request.batched),
             samples=samples,
-            recipe="",
+            recipe=recipe.name if recipe else "",
             opset=request.opset,
             checkpoint_sha256=sha256,
             force=force,
             tolerance=_TOLERANCE,
             fixed_sizes=True,
-            settings={"config": request.config, "mmcv_operators": operators},
+            settings=module.settings,
         )
+
+
+def warn_of_odd_size(divisor: int, height: int, width: int) -> None:
+    """Log that mmdet itself would not give such an input to a network."""
+    if height % divisor == 0 and width % divisor == 0:
+        return
+    above = "x".join(str(-(-side // divisor) * divisor) for side in (height, width))
+    _LOGGER.warning(
+        "mmdet pads images to multiples of %d, and %dx%d is none: results at the lower and right border "
+        "differ from its own; %s is the next",
+        divisor,
+        height,
+        width,
+        above,
+    )
+
+
+def _recipe_of(request: DetectorRequest) -> Recipe | None:
+    if request.execute or request.batched:
+        return None
+    height, width = request.size
+    try:
+        return find_recipe(f"mmdet:{request.config}:{height}x{width}")
+    except UsageError as error:
+        _LOGGER.info("no recipe: %s", error)
+        return None
 
 
 def detector_outputs(module: "torch.nn.Module", *, batched: bool = False) -> tuple[TensorSpec, ...]:

@@ -18,7 +18,7 @@ from graphopt.exporters.mmdet.classes import class_names_of
 torch: Any = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.mmdet]
 
-SIZE = (96, 128)
+SIZE = (64, 96)
 CLASSES = ("cat", "dog", "owl")
 OLD_NAMES = {"conv_cls": "fcos_cls", "conv_reg": "fcos_reg", "conv_centerness": "fcos_centerness"}
 

@@ -17,7 +17,7 @@ from graphopt.cli.options import Progress, data_option, force_option, json_optio
 @click.option(
     "--exec-config", is_flag=True, help="Run the configuration's file, as mmdet does: its code is run."
 )
-@data_option("Golden inputs, .npz with one array input [N,3,H,W]; default: two seeded ones.")
+@data_option("Golden inputs: .npz with one array input [N,3,H,W], or a COCO folder; else seeded.")
 @output_option("Folder of the bundle; default: ./NAME of the configuration.")
 @force_option
 @json_option
@@ -38,7 +38,8 @@ def command(
 
     Needs no compiled mmcv. The configuration is read, not run. Checkpoints of mmdet 1.x and 2.x load, too.
     The graph has standard operators, and is what the passes replace_nms, replace_roi_extractor and
-    replace_dcn rewrite for a target.
+    replace_dcn rewrite for a target: graphopt apply MODEL --recipe mmdet:CONFIG:HxW, or all the way at once:
+    graphopt pipeline mmdet:CONFIG:HxW
 
     graphopt export mmdet --config retinanet_r50_fpn_1x_coco --checkpoint retinanet.pth --shape 1,3,640,640
     """

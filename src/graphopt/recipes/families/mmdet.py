@@ -16,7 +16,7 @@ from graphopt.exporters.mmdet.classes import class_names, class_names_of
 from graphopt.exporters.mmdet.configs import needed, read_config
 from graphopt.exporters.mmdet.pipelines import Preprocessing
 from graphopt.recipes.detector_parts import CLEAN, DETS, LABELS
-from graphopt.recipes.mmdet_export import build_detector, load_detector_weights
+from graphopt.recipes.mmdet_export import build_detector, load_detector_weights, warn_of_odd_size
 from graphopt.recipes.recipe import Recipe
 from graphopt.runtime.tasks.detection import DetectionTask
 from graphopt.surgery import PassStep
@@ -63,8 +63,7 @@ def recipe_for(rest: str) -> Recipe:
     names = {"names": ("dets", "labels")}
 
     def build() -> "torch.nn.Module":
-        if height % preprocessing.divisor or width % preprocessing.divisor:
-            _log.warning("%s", _off_size(preprocessing, height, width))
+        warn_of_odd_size(preprocessing.divisor, height, width)
         module = build_detector(config, (height, width))
         found: Any = module.rows
         if found not in (None, rows):
@@ -141,15 +140,6 @@ def _test_settings(model: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings of the last suppression."""
     found: Mapping[str, Any] = model.get("test_cfg") or {}
     return (found.get("rcnn") or {}) if "roi_head" in model else found
-
-
-def _off_size(preprocessing: Preprocessing, height: int, width: int) -> str:
-    divisor = preprocessing.divisor
-    above = "x".join(str(-(-side // divisor) * divisor) for side in (height, width))
-    return (
-        f"mmdet pads images to multiples of {divisor}, and {height}x{width} is none: results at the lower "
-        f"and right border differ from its own; {above} is the next"
-    )
 
 
 def _compare_classes(own: tuple[str, ...], found: tuple[str, ...], checkpoint: Path) -> None:
