@@ -11,6 +11,8 @@ from graphopt.validate.inputs.expected import ExpectedInput, Placement
 
 _LONGEST = 48
 """Of a thumbnail, in pixels: enough to tell images, too small to see an interpolation."""
+_PLAIN = 1e-5
+"""Contrast over the largest value below which there is only rounding."""
 _LEAST_PIXELS = 12
 """That must overlap; fewer correlate by chance."""
 
@@ -53,7 +55,8 @@ def thumbnail(values: NDArray[np.generic], size: tuple[int, int]) -> Grey:
         np.ascontiguousarray(values, np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA
     )
     spread = small.std((0, 1))
-    grey: Grey = ((small - small.mean((0, 1))) / np.where(spread > 0, spread, 1)).mean(2)
+    plain = spread <= _PLAIN * np.abs(small).max()
+    grey: Grey = ((small - small.mean((0, 1))) * np.where(plain, 0, 1 / np.where(plain, 1, spread))).mean(2)
     return grey
 
 

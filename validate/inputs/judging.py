@@ -51,6 +51,10 @@ def judge(
     if not different:
         return _equal(verdict, measures)
     broken = next((reason for item in different if (reason := _broken(item))), "")
+    if not broken and all(_is_plain(item.image) for item in different):
+        broken = (
+            f"the images are of one colour each, which tells nothing; largest error {verdict.max_error:.3g}"
+        )
     if broken:
         return replace(verdict, outcome=InputOutcome.UNKNOWN, sentence=f"{verdict.title}: {broken}")
     return _explained(verdict, different, channels, padding, others)
@@ -99,6 +103,11 @@ def _equal(verdict: InputVerdict, measures: Sequence[_Measure]) -> InputVerdict:
     return replace(verdict, outcome=InputOutcome.ROUNDING, sentence=sentence)
 
 
+def _is_plain(image: ExpectedInput) -> bool:
+    """Whether an image is of one colour: what was done to it cannot be seen."""
+    return float(image.pixels.std((0, 1)).max()) < 1
+
+
 def _broken(item: Fed) -> str:
     values = item.flat
     if not np.isfinite(values).all():
@@ -120,8 +129,7 @@ def _explained(
     recipe = Recipe(channels=channels, padding=padding, kernel=own)
     best: tuple[Candidate, tuple[InputCause, ...]] | None = None
     for view in views(different, others):
-        found = Search(recipe, known, view.looks).run()
-        explanations = _of_most(found, view.looks, recipe, known)
+        explanations, found = _of_most(view.looks, recipe, known)
         if explanations:
             return _named(verdict, view, explanations)
         candidate = nearest(found)
@@ -132,20 +140,33 @@ def _explained(
 
 
 def _of_most(
-    found: Found, looks: Sequence[Look], recipe: Recipe, known: Sequence[Kernel]
-) -> Sequence[Explanation]:
+    looks: Sequence[Look], recipe: Recipe, known: Sequence[Kernel]
+) -> tuple[Sequence[Explanation], Found]:
     """Return the explanations of as many files as possible; where one leaves some, these are searched too."""
-    best: Sequence[Explanation] = confirmed(found, looks, recipe)
+    best, found = _of_first(looks, recipe, known)
     for _ in range(_AGAIN):
         left = [n for n in range(len(looks)) if best and n not in best[0].files]
         if not left:
             break
         looks = (looks[left[0]], *(look for n, look in enumerate(looks) if n != left[0]))
-        again = confirmed(Search(recipe, known, looks).run(), looks, recipe)
+        again, _ = _of_first(looks, recipe, known)
         if better(best, again) is best:
             break
         best = again
-    return best
+    return best, found
+
+
+def _of_first(
+    looks: Sequence[Look], recipe: Recipe, known: Sequence[Kernel]
+) -> tuple[Sequence[Explanation], Found]:
+    """Search the first file until an explanation holds for all files and what stands around the images."""
+    best: Sequence[Explanation] = ()
+    found = Found()
+    for found in Search(recipe, known, looks).levels():
+        best = better(best, confirmed(found, looks, recipe))
+        if best and best[0].around and len(best[0].files) == len(looks):
+            break
+    return best, found
 
 
 def _own_kernel(images: Sequence[ExpectedInput], channels: ChannelMap, known: Sequence[Kernel]) -> Kernel:

@@ -79,15 +79,13 @@ class Search:
             if rule.place(scenes[0]) not in {scenes[0].own, *(place for _, place in self.rules)}:
                 self.rules.append((rule, rule.place(scenes[0])))
 
-    def run(self) -> Found:
-        """Return what explains the first file."""
+    def levels(self) -> Iterator[Found]:
+        """Yield what explains the first file: no change of scale and place, then also one, then also two."""
         found = Found()
         for level in (self._unchanged, self._one_change, self._two_changes):
             for candidates in level(found):
                 found.take(candidates)
-            if found.exact:
-                break
-        return found
+            yield found
 
     def _unchanged(self, _: Found) -> Iterator[list[Candidate]]:
         yield self._try(None, None, self._look.own)

@@ -150,7 +150,6 @@ def _raw(own: ChannelMap) -> ChannelMap:
 
 def ways(own: ChannelMap, *, raw: bool) -> Iterator[ValueMap]:
     """Yield the recipe's way and known mistakes, each in every order of the colours."""
-    reordered = _reversed(own)
     for order in ORDERS:
         moved = _moved(own.order, order)
         if raw:
@@ -158,19 +157,22 @@ def ways(own: ChannelMap, *, raw: bool) -> Iterator[ValueMap]:
                 channels=ChannelMap(order, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), causes=moved, cost=len(moved)
             )
             continue
-        if order == reordered.order:
-            swapped = InputCause(
-                name="channel_order",
-                sentence=f"{_order_sentence(own.order, order)}, swapped after normalising",
-            )
-            yield ValueMap(channels=reordered, causes=(swapped,), cost=1)
         for mean, std, causes in _normalizations(own):
-            together = tuple({cause.name: cause for cause in (*moved, *causes)}.values())
+            cost = len(moved) + (1 if causes else 0)
             yield ValueMap(
-                channels=ChannelMap.normalizing(order, mean, std),
-                causes=together,
-                cost=len(moved) + (1 if causes else 0),
+                channels=ChannelMap.normalizing(order, mean, std), causes=(*moved, *causes), cost=cost
             )
+            if order == _back(own.order):
+                yield ValueMap(
+                    channels=ChannelMap.normalizing(order, _back(mean), _back(std)),
+                    causes=(_swapped_after(own), *causes),
+                    cost=cost,
+                )
+
+
+def _swapped_after(own: ChannelMap) -> InputCause:
+    sentence = f"{_order_sentence(own.order, _back(own.order))}, swapped after normalising"
+    return InputCause(name="channel_order", sentence=sentence)
 
 
 def _reversed(own: ChannelMap) -> ChannelMap:
@@ -297,7 +299,12 @@ def _measured(own: ChannelMap, fit: Fit, *, allowed: float, loose: float) -> lis
             ),
         )
     else:
-        causes = _measured_causes(own, mean, std, slack=2 * SLACK + loose + float(np.max(allowed * std)))
+        slack = 2 * SLACK + loose + float(np.max(allowed * std))
+        causes = _measured_causes(own, mean, std, slack=slack)
+        if channels.order == _back(own.order):
+            swapped = _measured_causes(_reversed(own), mean, std, slack=slack)
+            if len(swapped) < len(causes):
+                return [ValueMap(channels=channels, causes=(_swapped_after(own), *swapped), cost=2.5)]
     moved = _moved(own.order, channels.order)
     return [ValueMap(channels=channels, causes=(*moved, *causes), cost=len(moved) + 1.5)]
 

@@ -27,6 +27,8 @@ _SURELY = 0.15
 """Likewise, for it to be believed where not every value is explained."""
 _ANOTHER = 0.1
 """By how much a file must be more like another image than its own."""
+_LEAST = 0.7
+"""Likeness below which a file shows no image in particular."""
 _ALIKE = 0.97
 """Likeness of the file to its own image above which no other image is thought of."""
 _CLOSER_LOOKS = 3
@@ -162,7 +164,7 @@ def _causes(way: _Way, item: Fed) -> tuple[InputCause, ...]:
 def _moved(fed: Sequence[Fed], ways: Sequence[_Way], images: Sequence[ExpectedInput]) -> View | None:
     """Return the view in which files hold other images than their own, if they clearly do."""
     own = max(way.likeness for way in ways)
-    best: tuple[float, str] = (own + _ANOTHER, "")
+    best: tuple[float, str] = (max(_LEAST, own + _ANOTHER), "")
     for layout in dict.fromkeys(way.layout for way in ways):
         file = _thumbnail(fed[0].flat, layout, fed[0].image)
         best = max(best, (max((_likeness(file, image) for image in images), default=0.0), layout))
