@@ -21,6 +21,9 @@ _LEFT = 0.5
 _SIMPLER = 0.8
 """Share of what an earlier shift leaves that a later one may leave at most."""
 
+_LEAST_FACTOR = 0.05
+"""Logarithm of a scale below which it is none."""
+
 Undo = Callable[[Floats, Places], Floats]
 
 _MISTAKES: dict[str, Undo] = {
@@ -63,13 +66,22 @@ def suspect_boxes(reference: BoxesOfImages, candidate: BoxesOfImages, places: Pl
         return "", plain
     at = places.of(candidate.image)
     best, name = plain, ""
-    for clause, undo in _MISTAKES.items():
+    for clause, undo in [*_MISTAKES.items(), *_scaling(reference, candidate)]:
         pairs = pair_boxes(reference, replace(candidate, boxes=undo(candidate.boxes, at)))
         if pairs.agreement > best.agreement + _AHEAD:
             best, name = pairs, clause
     if name and best.agreement >= _AGREE and 1 - best.agreement <= _MISSING * (1 - plain.agreement):
         return f"{name} (boxes overlap by {plain.agreement:.0%}, by {best.agreement:.0%} when undone)", best
     return _suspect_shift(reference, candidate, plain, places), plain
+
+
+def _scaling(reference: BoxesOfImages, candidate: BoxesOfImages) -> list[tuple[str, Undo]]:
+    """Return the factor by which sides differ, as a suspicion; none when it is about 1."""
+    sides = [np.median(side.boxes[:, 2:] - side.boxes[:, :2]) for side in (reference, candidate)]
+    factor = float(sides[1] / sides[0]) if min(sides) > 0 else 1.0
+    if abs(np.log(factor)) < _LEAST_FACTOR:
+        return []
+    return [(f"boxes scaled by {factor:.2f}", lambda boxes, _: boxes / factor)]
 
 
 def _suspect_shift(reference: BoxesOfImages, candidate: BoxesOfImages, pairs: Pairs, places: Places) -> str:

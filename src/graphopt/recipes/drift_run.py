@@ -20,6 +20,7 @@ def run_for(
     onnx: Path | None,
     demo: bool,
     data: Path | None,
+    annotations: Path | None,
     limit: int | None,
     progress: Progress,
 ) -> tuple[Recipe, Path]:
@@ -32,6 +33,7 @@ def run_for(
         onnx: for a new run.
         demo: for a new run.
         data: for a new run.
+        annotations: for a new run.
         limit: for a new run.
         progress: told what is being done.
 
@@ -62,6 +64,7 @@ def run_for(
         onnx=onnx,
         demo=demo,
         data=data,
+        annotations=annotations,
         limit=limit,
         targets=_TARGETS,
         batches=(),

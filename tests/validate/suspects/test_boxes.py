@@ -71,6 +71,8 @@ MISTAKES: dict[str, Callable[[Floats, Places], Floats]] = {
     "boxes in pixels of the input, not of the image": lambda b, at: b * at.scale + at.start,
     "padding on the wrong side: the image at the upper left": lambda b, at: b - at.start,
     "an image stretched to the whole input": lambda b, at: (b - at.start) * at.canvas / at.size,
+    "boxes scaled by 0.50 ": lambda b, _: b * 0.5,
+    "boxes scaled by 1.25 ": lambda b, _: b * 1.25,
     "all boxes shifted alike (+3.00, -2.00 px": lambda b, _: b + np.array([3.0, -2, 3, -2]),
     "a half-pixel shift (+0.50, +0.50 px": lambda b, _: b + 0.5,
     "corners counted as pixels: sides one pixel shorter": lambda b, _: b - np.array([0, 0, 1.0, 1]),

@@ -94,6 +94,7 @@ def command(
             onnx=onnx,
             demo=demo,
             data=data,
+            annotations=annotations,
             limit=limit,
             progress=progress,
         )
