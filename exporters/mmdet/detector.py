@@ -1,5 +1,6 @@
 """One network from the image to detections, of a detector that mmdet built: what is traced and exported."""
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 
+_log = logging.getLogger(__name__)
 _ANSWERS = ("dets", "labels")
 
 
@@ -40,7 +42,12 @@ def exportable(
         ExportError: a part of it is of a kind that is not exported; it is named.
     """
     kind = type(model).__name__
+    _check_predict(model)
     if hasattr(model, "roi_head"):
+        if not hasattr(model, "rpn_head"):
+            raise ExportError(f"{kind} has no rpn_head: it is given proposals, and only images are exported")
+        if getattr(model.roi_head, "with_mask", False):
+            _log.warning("%s: masks are left out; boxes, scores and classes are exported", kind)
         if batched:
             raise ExportError(f"{kind} has two stages; only one-stage detectors are exported for batches")
         return _module(_TwoStages(model, size), order)
@@ -85,6 +92,19 @@ def _module(parts: Any, order: Sequence[str]) -> "torch.nn.Module":
 
     found: torch.nn.Module = Detector()
     return found.eval()
+
+
+def _check_predict(model: Any) -> None:
+    """Refuse a detector that makes something else of its heads' predictions."""
+    import importlib
+
+    common: Any = importlib.import_module("mmdet.models.detectors")
+    known = (common.SingleStageDetector.predict, common.TwoStageDetector.predict)
+    if (hasattr(model, "roi_head") or hasattr(model, "bbox_head")) and type(model).predict not in known:
+        raise ExportError(
+            f"{type(model).__name__} predicts in a way of its own; detectors that predict as mmdet's "
+            "SingleStageDetector and TwoStageDetector do are exported"
+        )
 
 
 def _check_head(head: Any, name: str, base: str) -> None:

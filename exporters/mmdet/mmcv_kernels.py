@@ -262,6 +262,15 @@ def _deformed(
     count, channels, height, width = image.shape
     rows, columns = offset.shape[-2:]
     taps = kernel[0] * kernel[1]
+    own_rows, own_columns = (
+        (side + 2 * pad[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+        for i, side in enumerate((height, width))
+    )
+    if (rows, columns) != (own_rows, own_columns):  # DyHead does that; the compiled operator reads on
+        raise ExportError(
+            f"a deformable convolution of {height}x{width} has offsets of {rows}x{columns} instead of "
+            f"{own_rows}x{own_columns}; such a network is not exported"
+        )
     own = _mesh(torch.arange(kernel[0]) * dilation[0], torch.arange(kernel[1]) * dilation[1])
     base = _mesh(torch.arange(rows) * stride[0] - pad[0], torch.arange(columns) * stride[1] - pad[1])
     grid = (own.view(2, taps, 1, 1) + base.view(2, 1, rows, columns)).float()

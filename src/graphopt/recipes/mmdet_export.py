@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _SAMPLES = 2
+_FETCHED = ("init_cfg", "pretrained", "teacher_ckpt")
 _BATCH = "batch"
 _TOLERANCE = Tolerance(atol=1e-4, rtol=1e-4, peak=1e-5, why="detections are compared as sets")
 
@@ -102,16 +103,18 @@ def build_detector(
         for part in path:
             place = place[part]
         place[last] = value
+    divisor = int((settings.get("data_preprocessor") or {}).get("pad_size_divisor") or 1)
     with redirect_stdout(sys.stderr), quiet():
         model = mmdet_packages().build(_untrained(settings))
         try:
             module: Any = exportable(model, size, batched=batched, order=order)
         except STUMBLES as error:
-            height, width = size
+            given = "x".join(map(str, size))
+            fitting = _next_size(divisor, size)
+            advice = f"; its inputs are multiples of {divisor}: try {fitting}" if fitting != given else ""
             raise ExportError(
-                f"{config} cannot be run with an input of {height}x{width}: {brief(error)}"
+                f"{config} cannot be run with an input of {given}: {brief(error)}{advice}"
             ) from error
-    divisor = int((settings.get("data_preprocessor") or {}).get("pad_size_divisor") or 1)
     module.settings = {"config": config, "mmcv_operators": use_mmcv_operators(), "divisor": divisor}
     found: torch.nn.Module = module
     return found
@@ -205,9 +208,9 @@ def export_detector(
 
 def warn_of_odd_size(divisor: int, height: int, width: int) -> None:
     """Log that mmdet itself would not give such an input to a network."""
-    if height % divisor == 0 and width % divisor == 0:
+    above = _next_size(divisor, (height, width))
+    if above == f"{height}x{width}":
         return
-    above = "x".join(str(-(-side // divisor) * divisor) for side in (height, width))
     _LOGGER.warning(
         "mmdet pads images to multiples of %d, and %dx%d is none: results at the lower and right border "
         "differ from its own; %s is the next",
@@ -241,10 +244,14 @@ def detector_outputs(module: "torch.nn.Module", *, batched: bool = False) -> tup
     )
 
 
-def _untrained(settings: dict[str, Any]) -> dict[str, Any]:
+def _next_size(divisor: int, size: tuple[int, int]) -> str:
+    return "x".join(str(-(-side // divisor) * divisor) for side in size)
+
+
+def _untrained(settings: Any) -> Any:
     """Return the settings without weights that mmdet would fetch from the network."""
-    return {
-        key: _untrained(value) if isinstance(value, dict) else value
-        for key, value in settings.items()
-        if key not in ("init_cfg", "pretrained")
-    }
+    if isinstance(settings, dict):
+        return {key: _untrained(value) for key, value in settings.items() if key not in _FETCHED}
+    if isinstance(settings, (list, tuple)):
+        return type(settings)(map(_untrained, settings))
+    return settings
