@@ -26,6 +26,7 @@ from graphopt.runtime.datasets.synthetic_coco import synthetic_crowd
 from graphopt.validate.inputs.verdict import InputOutcome, InputVerdict
 
 _PLANTS = Path(__file__).resolve().parents[1] / "tests" / "recipes" / "planted_inputs.py"
+_GOOD = ("named", "nothing, and called so", "of one colour, and told so")
 _ROUNDING = 0.04
 """Levels that a verdict takes for rounding."""
 
@@ -49,7 +50,7 @@ def main() -> int:
             result, text, spent, files = _trial(plants, rng, Path(folder), options.recipe, full=options.full)
         counts[result] += 1
         seconds, images = seconds + spent, images + files
-        if result == "wrong" or (options.show and result != "named" and result != "nothing, and called so"):
+        if result == "wrong" or (options.show and result not in _GOOD):
             print(f"{trial}: {result}: {text}", flush=True)
     print(
         f"{options.trials} trials, seed {options.seed}: " + ", ".join(f"{n} {k}" for k, n in counts.items())
@@ -88,9 +89,8 @@ def _trial(
     changes: list[tuple[tuple[str, ...], dict[str, Any]]] = []
     for mistake in chosen:
         fields = plants.PLANTS[mistake].change(own)
-        if fields is None or {_part(key) for key in fields} & {
-            _part(key) for each in changes for key in each[1]
-        }:
+        taken = {part for each in changes for key in each[1] for part in _parts(key)}
+        if fields is None or any(taken & _parts(key) for key in fields):
             continue
         done = dataclasses.replace(done, **fields)
         changes.append((plants.PLANTS[mistake].causes, fields))
@@ -107,15 +107,15 @@ def _trial(
     return _judged(verdict, wanted), text, spent, len(paths)
 
 
-def _part(field: str) -> str:
+def _parts(field: str) -> set[str]:
     """Return what a field belongs to: two mistakes of one part can undo each other, or make a third."""
     parts = {
         "order": ("order", "swapped_after"),
-        "values": ("prescale", "mean", "std", "dtype"),
+        "values": ("prescale", "mean", "std", "dtype", "swapped_after"),
         "scaling": ("library", "interpolation", "moved_by_half"),
         "placing": ("fit", "taller", "side", "shift", "cropped"),
     }
-    return next((part for part, fields in parts.items() if field in fields), field)
+    return {part for part, fields in parts.items() if field in fields} or {field}
 
 
 def _judged(verdict: InputVerdict, wanted: set[str]) -> str:
@@ -130,7 +130,7 @@ def _judged(verdict: InputVerdict, wanted: set[str]) -> str:
         return "named" if named == wanted else "wrong"
     if verdict.outcome is InputOutcome.PARTLY:
         return "partly named" if named <= wanted else "wrong"
-    return "unknown"
+    return "of one colour, and told so" if "one colour" in verdict.sentence else "unknown"
 
 
 def _differ(plants: Any, paths: list[Path], one: Any, other: Any) -> bool:

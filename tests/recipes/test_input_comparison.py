@@ -2,15 +2,23 @@
 
 import dataclasses
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from graphopt.core.errors import DatasetError, PreconditionError
+from graphopt.recipes import input_probe
 from graphopt.recipes.input_comparison import compare_inputs
+from graphopt.recipes.recipe import Recipe
 from graphopt.runtime.datasets.image_folder import ImageFolder
 from graphopt.runtime.datasets.synthetic_coco import synthetic_crowd
+from graphopt.runtime.prepare import prepare
+from graphopt.runtime.preprocess import preprocess
 from graphopt.validate.inputs.verdict import CAUSES, InputOutcome, InputVerdict
 
 pytest.importorskip("cv2")
@@ -61,3 +69,180 @@ def test_a_planted_mistake_is_named(name: str, mistake: str, pictures: Path, tmp
     assert verdict.ok == (not plant.causes)
     assert (verdict.outcome is InputOutcome.NAMED) == bool(plant.causes)
     assert {cause.name for cause in verdict.causes} <= set(CAUSES)
+
+
+def inputs_of(
+    pictures: Path, folder: Path, name: str = "nas_fpn", *, of: list[Path] | None = None, **fields: Any
+) -> tuple[Recipe, ImageFolder]:
+    """Write the inputs of a folder of pictures; return what ``compare_inputs`` wants."""
+    own = dataclasses.replace(plants.PUBLISHED[name], canvas=CANVAS[name])
+    dataset = ImageFolder(pictures)
+    paths = [sample.path for sample in dataset]
+    plants.write(paths, folder, dataclasses.replace(own, **fields), of=of)
+    return plants.recipe_at(name, CANVAS[name]), dataset
+
+
+def test_what_prepare_writes_is_exact(pictures: Path, tmp_path: Path) -> None:
+    recipe, dataset = plants.recipe_at("nas_fpn", CANVAS["nas_fpn"]), ImageFolder(pictures)
+    prepare(dataset, recipe.preprocessing, tmp_path / "made", width=96, height=96)
+    verdict = compare_inputs(recipe, dataset, tmp_path / "made")
+    assert verdict.outcome is InputOutcome.EXACT
+    assert verdict.ok
+    assert verdict.max_error == 0
+    assert verdict.equal == verdict.images == 2
+
+
+def test_files_of_other_images_are_told_which(pictures: Path, tmp_path: Path) -> None:
+    paths = sorted(pictures.iterdir())
+    recipe, dataset = inputs_of(pictures, tmp_path / "bins", of=paths[::-1], order="BGR")
+    verdict = compare_inputs(recipe, dataset, tmp_path / "bins")
+    assert verdict.cause == "image_order + channel_order"
+    assert "scene0.bin holds scene1.png" in verdict.sentence
+
+
+def test_a_file_may_hold_an_image_beyond_the_limit(pictures: Path, tmp_path: Path) -> None:
+    paths = sorted(pictures.iterdir())
+    recipe, dataset = inputs_of(pictures, tmp_path / "bins", of=paths[::-1])
+    assert compare_inputs(recipe, dataset, tmp_path / "bins", limit=1).cause == "image_order"
+
+
+def test_numbered_files_belong_to_images_in_their_order(pictures: Path, tmp_path: Path) -> None:
+    recipe, dataset = inputs_of(pictures, tmp_path)
+    for number, path in zip((9, 10), sorted(tmp_path.glob("*.bin")), strict=True):
+        path.rename(tmp_path / f"input_{number}.bin")
+    assert compare_inputs(recipe, dataset, tmp_path).ok
+
+
+def test_arrays_with_a_header_are_read_too(pictures: Path, tmp_path: Path) -> None:
+    recipe, dataset = inputs_of(pictures, tmp_path, mean=(0, 0, 0))
+    for path in sorted(tmp_path.glob("*.bin")):
+        np.save(path.with_suffix(".npy"), np.fromfile(path, np.float32).reshape(1, 3, 96, 96))
+        path.unlink()
+    assert compare_inputs(recipe, dataset, tmp_path).cause == "mean"
+
+
+def test_where_only_some_files_differ_the_cause_is_of_those(pictures: Path, tmp_path: Path) -> None:
+    recipe, dataset = inputs_of(pictures, tmp_path)
+    other = dataclasses.replace(plants.PUBLISHED["nas_fpn"], canvas=CANVAS["nas_fpn"], order="BGR")
+    plants.write([sorted(pictures.iterdir())[1]], tmp_path, other)
+    verdict = compare_inputs(recipe, dataset, tmp_path)
+    assert verdict.cause == "channel_order"
+    assert (verdict.equal, verdict.images) == (1, 2)
+
+
+def test_files_with_different_mistakes_are_named_only_partly(pictures: Path, tmp_path: Path) -> None:
+    recipe, dataset = inputs_of(pictures, tmp_path, mean=(0, 0, 0))
+    other = dataclasses.replace(plants.PUBLISHED["nas_fpn"], canvas=CANVAS["nas_fpn"], fit="stretch")
+    plants.write([sorted(pictures.iterdir())[1]], tmp_path, other)
+    verdict = compare_inputs(recipe, dataset, tmp_path)
+    assert verdict.outcome is InputOutcome.PARTLY
+    assert verdict.cause in ("mean + unknown", "aspect + unknown")
+    assert "explains 1 of the 2 that differ" in verdict.sentence
+
+
+def test_images_without_colours_do_not_tell_whose_mean_it_is(pictures: Path, tmp_path: Path) -> None:
+    grey = tmp_path / "grey"
+    grey.mkdir()
+    for path in pictures.iterdir():
+        Image.open(path).convert("L").save(grey / path.name)
+    recipe, dataset = inputs_of(grey, tmp_path / "bins", swapped_after=True)
+    verdict = compare_inputs(recipe, dataset, tmp_path / "bins")
+    assert verdict.outcome is InputOutcome.AMBIGUOUS
+    assert {cause.name for cause in verdict.causes} == {"channel_order", "mean", "std"}
+
+
+def test_images_of_one_colour_tell_nothing(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    Image.new("RGB", (31, 17), (200, 90, 10)).save(tmp_path / "plain" / "a.png")
+    recipe, dataset = inputs_of(tmp_path / "plain", tmp_path / "bins", order="BGR")
+    verdict = compare_inputs(recipe, dataset, tmp_path / "bins")
+    assert verdict.outcome is InputOutcome.UNKNOWN
+    assert "one colour" in verdict.sentence
+
+
+def test_an_exif_orientation_that_is_not_followed_is_named(pictures: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in pictures.iterdir():
+        Image.open(path).save(turned / path.name, exif=exif)
+    recipe, dataset = inputs_of(turned, tmp_path / "bins")  # Pillow decodes as it is stored
+    verdict = compare_inputs(recipe, dataset, tmp_path / "bins")
+    assert verdict.cause == "orientation"
+    assert "EXIF" in verdict.sentence
+
+
+def test_something_else_is_called_unknown(pictures: Path, tmp_path: Path) -> None:
+    recipe, dataset = inputs_of(pictures, tmp_path)
+    rng = np.random.default_rng(3)
+    for path in sorted(tmp_path.glob("*.bin")):
+        values = np.fromfile(path, np.float32)
+        (values + rng.normal(0, 0.2, values.size).astype(np.float32)).tofile(path)
+    verdict = compare_inputs(recipe, dataset, tmp_path)
+    assert verdict.cause == "unknown"
+    assert not verdict.ok
+    assert "nearest comes" in verdict.sentence
+    assert verdict.correlation is not None
+    assert 0.9 < verdict.correlation < 1
+
+
+def test_what_holds_beside_something_unknown_is_named(pictures: Path, tmp_path: Path) -> None:
+    recipe, dataset = inputs_of(pictures, tmp_path, order="BGR")
+    rng = np.random.default_rng(3)
+    for path in sorted(tmp_path.glob("*.bin")):
+        values = np.fromfile(path, np.float32)
+        (values + rng.normal(0, 0.03, values.size).astype(np.float32)).tofile(path)
+    assert compare_inputs(recipe, dataset, tmp_path).cause == "channel_order + unknown"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [(np.full(3 * 96 * 96, np.nan), "NaN"), (np.zeros(3 * 96 * 96), "every value of scene0.bin is 0")],
+)
+def test_files_that_cannot_be_inputs_are_told(
+    values: Any, reason: str, pictures: Path, tmp_path: Path
+) -> None:
+    recipe, dataset = inputs_of(pictures, tmp_path)
+    values.astype(np.float32).tofile(tmp_path / "scene0.bin")
+    verdict = compare_inputs(recipe, dataset, tmp_path)
+    assert verdict.outcome is InputOutcome.UNKNOWN
+    assert reason in verdict.sentence
+
+
+def test_files_of_another_size_are_told_what_would_fit(pictures: Path, tmp_path: Path) -> None:
+    _, dataset = inputs_of(pictures, tmp_path)
+    verdict = compare_inputs(plants.recipe_at("fcos", CANVAS["fcos"]), dataset, tmp_path)
+    assert verdict.cause == "size"
+    assert "110592 bytes" in verdict.sentence
+    assert "127680 as float32" in verdict.sentence
+    assert verdict.max_error is None
+
+
+def test_a_verdict_is_plain_data(pictures: Path, tmp_path: Path) -> None:
+    recipe, dataset = inputs_of(pictures, tmp_path, mean=(0, 0, 0))
+    content = json.loads(json.dumps(compare_inputs(recipe, dataset, tmp_path).to_json()))
+    assert content["ok"] is False
+    assert content["cause"] == "mean"
+    assert [cause["name"] for cause in content["causes"]] == ["mean"]
+
+
+def test_files_of_several_number_formats_are_refused(pictures: Path, tmp_path: Path) -> None:
+    recipe, dataset = inputs_of(pictures, tmp_path)
+    path = tmp_path / "scene0.bin"
+    np.fromfile(path, np.float32).astype(np.float16).tofile(path)
+    with pytest.raises(DatasetError, match="float16 and float32"):
+        compare_inputs(recipe, dataset, tmp_path)
+
+
+def test_a_recipe_that_mixes_colours_is_refused(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, dataset = inputs_of(pictures, tmp_path)
+
+    def grey(path: Path, steps: Any) -> Any:
+        return np.repeat(preprocess(path, steps).mean(0, keepdims=True), 3, 0)
+
+    monkeypatch.setattr(input_probe, "preprocess", grey)
+    with pytest.raises(PreconditionError, match="mixes colours"):
+        compare_inputs(recipe, dataset, tmp_path)

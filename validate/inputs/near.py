@@ -44,7 +44,7 @@ def _geometry(found: Found, best: Candidate) -> tuple[InputCause, ...]:
 
 
 def _values(best: Candidate, look: Look, recipe: Recipe) -> tuple[InputCause, ...]:
-    """Name the way from levels to values when one known way fits about as well as free lines."""
+    """Name what all known ways have in common that fit about as well as free lines."""
     place = best.place
     values, levels = look.sample(levels_of(look, recipe, best.kernel, place), place)
 
@@ -54,7 +54,8 @@ def _values(best: Candidate, look: Look, recipe: Recipe) -> tuple[InputCause, ..
     tried = [(off(way.channels), way) for way in ways(recipe.channels, raw=look.raw)]
     limit = 1.3 * best.rms + 0.2
     fitting: list[ValueMap] = [way for rms, way in tried if rms <= limit]
-    names = {tuple(sorted(cause.name for cause in way.causes)) for way in fitting}
-    if len(names) != 1 or tried[0][0] < _CLEARLY * limit:
+    if not fitting or tried[0][0] < _CLEARLY * limit:
         return ()
-    return min(fitting, key=lambda way: way.cost).causes
+    names = frozenset.intersection(*(frozenset(cause.name for cause in way.causes) for way in fitting))
+    simplest = min(fitting, key=lambda way: way.cost)
+    return tuple(cause for cause in simplest.causes if cause.name in names)
