@@ -90,15 +90,23 @@ def test_changed_files_are_run_again(measure: Measure, bins: Path) -> None:
     assert rows(measure(inputs=bins))["inputs"].metric != first.metric
 
 
+def test_levels_go_through_what_the_device_does_to_them(measure: Measure, bins: Path) -> None:
+    for path in (bins / "input_bin").iterdir():
+        np.zeros(SHAPE, np.uint8).tofile(path)
+    row = rows(measure(inputs=bins))["inputs"]
+    assert row.metric is not None
+    assert "the rewritten model on the given files" in row.note
+
+
 def test_what_cannot_be_run_says_why(measure: Measure, bins: Path) -> None:
     one = next((bins / "input_bin").iterdir())
     change(bins, lambda pixels: pixels[::-1].copy())
     one.unlink()
     row = rows(measure(inputs=bins))["inputs"]
     assert row.metric is None
-    assert "1 images have no file" in row.note
+    assert "1 image without a file" in row.note
     for path in (bins / "input_bin").iterdir():
-        np.zeros(SHAPE, np.uint8).tofile(path)
-    assert "uint8 goes through AIPP" in rows(measure(inputs=bins))["inputs"].note
+        np.zeros(99, np.float32).tofile(path)
+    assert rows(measure(inputs=bins))["inputs"].note == "not run: size"
     with pytest.raises(DatasetError, match="does not exist"):
         measure(inputs=bins / "none")

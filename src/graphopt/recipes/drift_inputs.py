@@ -5,23 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from graphopt.core.errors import DatasetError
 from graphopt.core.files import sha256_of
-from graphopt.core.session import Session
 from graphopt.core.tensors import Array
+from graphopt.core.words import counted
 from graphopt.recipes.drift_stages import INPUTS, DriftStages, Row
+from graphopt.recipes.fed_files import fed_files, model_input
 from graphopt.recipes.input_comparison import compare_inputs
+from graphopt.recipes.input_probe import Probe
 from graphopt.recipes.named_outputs import named, predict_named
 from graphopt.recipes.stages import parse_stage
 from graphopt.runtime.predictions import Predictions, Sample
-from graphopt.runtime.prepare import INPUT_FOLDER
-from graphopt.validate.inputs.layouts import read_input
 from graphopt.validate.inputs.verdict import InputVerdict
-
-_NUMBERS = ("float32", "float16")
-"""What reaches the model as it is; other files go through AIPP on the device."""
 
 
 def inputs_row(stages: DriftStages, folder: Path) -> tuple[InputVerdict, Row]:
@@ -33,55 +27,39 @@ def inputs_row(stages: DriftStages, folder: Path) -> tuple[InputVerdict, Row]:
     """
     stages.progress.say("comparing the inputs")
     verdict = compare_inputs(stages.recipe, stages.dataset, folder)
-    note = verdict.sentence
     if verdict.ok:
         return verdict, _row(None, "equal to the recipe's own inputs: nothing is lost there")
-    if verdict.dtype not in _NUMBERS:
-        what = f"{verdict.dtype} goes through AIPP" if verdict.dtype else "the model takes another size"
-        return verdict, _row(None, f"not run: {what}; {note}")
-    files = _files(stages, folder)
-    missing = [name for name, path in files.items() if path is None]
+    if not verdict.dtype:
+        return verdict, _row(None, f"not run: {verdict.cause}")
+    files = {sample.name: path for path, sample in fed_files(folder, stages.dataset)}
+    missing = [sample.name for sample in stages.dataset if sample.name not in files]
     if missing:
-        return verdict, _row(None, f"not run: {len(missing)} images have no file, first {missing[0]}; {note}")
-    return verdict, _row(_predict(stages, {name: path for name, path in files.items() if path}), note)
+        why = f"{counted(len(missing), 'image')} without a file, first {missing[0]}"
+        return verdict, _row(None, f"not run: {why}; {verdict.cause}")
+    return verdict, _row(_predict(stages, files), f"the rewritten model on the given files: {verdict.cause}")
 
 
 def _row(predictions: Predictions | None, note: str) -> Row:
     return Row(stage=INPUTS, predictions=predictions, against="rewritten", note=note)
 
 
-def _files(stages: DriftStages, folder: Path) -> dict[str, Path | None]:
-    """Return the file of each image, by stem."""
-    inside = folder / INPUT_FOLDER
-    found: dict[str, Path] = {}
-    for place in (inside, folder):
-        if place.is_dir():
-            found.update({path.stem: path for path in place.iterdir() if path.suffix in (".bin", ".npy")})
-    return {sample.name: found.get(Path(sample.name).stem) for sample in stages.dataset}
-
-
 def _predict(stages: DriftStages, files: Mapping[str, Path]) -> Predictions:
     relative = f"predictions/{INPUTS}.npz"
-    folder = stages.folder
+    folder, recipe = stages.folder, stages.recipe
     folder.path("predictions").mkdir(exist_ok=True)
     sha256 = sha256_of(stages.rewritten)
     depends = {"model": sha256, "data": stages.dataset.digest, "files": _digest(files)}
+    probe = Probe(recipe.needed_steps("reading inputs"), recipe.name)
+
+    def read(sample: Sample) -> Array:
+        return model_input(files[sample.name], recipe, probe)
 
     def work() -> Mapping[str, Any]:
-        with parse_stage(str(stages.rewritten), recipe_name=stages.recipe.name).open() as session:
-            shape = _sample_shape(session)
-
-            def read(sample: Sample) -> Array:
-                flat = read_input(files[sample.name], (shape[-2], shape[-1]))
-                if flat is None:
-                    raise DatasetError(f"{files[sample.name]} is no input of {list(shape)}; cut short?")
-                # As the device reads it: the bytes in the order of the model's axes, whatever was meant.
-                return flat.astype(np.float32).reshape(shape)
-
+        with parse_stage(str(stages.rewritten), recipe_name=recipe.name).open() as session:
             predict_named(
                 session,
                 stages.dataset,
-                stages.recipe,
+                recipe,
                 on_progress=stages.progress.count(f"{INPUTS}: image"),
                 store=folder.path(relative),
                 model_sha256=sha256,
@@ -91,11 +69,7 @@ def _predict(stages: DriftStages, files: Mapping[str, Path]) -> Predictions:
         return {}
 
     folder.stage(f"predict-{INPUTS}", depends, work, outputs=(relative,))
-    return named(Predictions.load(folder.path(relative)), stages.recipe)
-
-
-def _sample_shape(session: Session) -> tuple[int, ...]:
-    return tuple(dim for dim in session.inputs[0].shape[1:] if isinstance(dim, int))
+    return named(Predictions.load(folder.path(relative)), recipe)
 
 
 def _digest(files: Mapping[str, Path]) -> str:

@@ -105,9 +105,12 @@ def _cards(drift: Drift) -> list[dict[str, Any]]:
             row = side.names.index(item.name)
             outputs = {name: rows[row] for name, rows in side.outputs.items()}
             try:
-                panel = found.task.panels(outputs, sample)[-1]
+                *image, panel = found.task.panels(outputs, sample)
             except DatasetError:  # an image that only its labels were needed of
                 continue
+            if not image:  # the answers have no place in it
+                panels = [panel]
+                break
             panels.append(replace(panel, caption=label))
         shown = [{"caption": each.caption, "image": embedded(each.picture, side=_SIDE)} for each in panels]
         cards.append({"item": item, "panels": shown})
