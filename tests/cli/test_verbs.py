@@ -287,6 +287,21 @@ def test_run_draws_what_it_sees(call: Call, place: Path, tmp_path: Path) -> None
     assert call(*command, "--pictures", tmp_path / "seen", "--force").code == 0
 
 
+def test_an_estimate_is_called_one_wherever_it_answers(call: Call, place: Path) -> None:
+    what, image = f"fp16:{place / 'run'}#raw", place / "data/images/00001.png"
+    note = "note: estimate: tensors in float16, sums in float32"
+    assert note in call("run", what, image).out
+    assert note in call("evaluate", what, "--data", place / "data").out
+    for is_estimate, stage in ((True, what), (False, f"{place / 'run'}#raw")):
+        assert call("run", stage, image, "--json").json["estimate"] is is_estimate
+        done = call("evaluate", stage, "--data", place / "data", "--json")
+        assert done.json["estimate"] is is_estimate
+    done = call("validate", f"{place / 'run'}#raw", what)
+    assert (done.code, f"{what} (estimate)" in done.out) == (1, True)
+    done = call("bench", what)
+    assert (done.code, "says nothing of a chip's" in done.err) == (2, True)
+
+
 def test_run_refusals(call: Call, place: Path, tmp_path: Path) -> None:
     assert call("run", place / "raw.onnx", tmp_path / "none.png", "--recipe", "small").code == 2
     assert call("run", place / "raw.onnx", place / "data/images/00001.png").code == 2

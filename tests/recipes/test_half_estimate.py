@@ -82,13 +82,32 @@ def test_it_is_scored_like_any_stage_and_shares_no_kept_answers(
     np.testing.assert_array_equal(outputs[1], outputs[1].astype(np.float16))
 
 
+@pytest.mark.torch
+def test_it_loses_as_much_as_pytorch_in_half_precision(small: Any, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    module = small.RECIPE.build()
+    small.RECIPE.load(module, small.write_checkpoint(tmp_path / "c.pth"))
+    rng = np.random.default_rng(8)
+    image: Any = rng.standard_normal((1, 3, small.HEIGHT, small.WIDTH)).astype(np.float32)
+    with torch.no_grad():
+        exact = module(torch.from_numpy(image)).numpy()
+        half = module.half()(torch.from_numpy(image).half()).float().numpy()
+    with open_estimate(small.write_onnx(tmp_path / "raw.onnx"), "fp16") as session:
+        got: Any = session.run({"image": image})["output1"]
+    lost = [float(np.sqrt(np.square(side - exact).mean())) for side in (got, half)]
+    assert 0.5 < lost[0] / lost[1] < 2, lost
+    np.testing.assert_allclose(got, half, atol=2e-3 * np.abs(exact).max())
+
+
 def test_its_time_is_no_answer(model: Path) -> None:
     with pytest.raises(UsageError, match="its time says nothing"):
         bench(f"fp16:{model}", seconds=0.1)
 
 
 def test_a_classifier_has_no_suppression(model: Path) -> None:
-    with pytest.raises(PreconditionError, match="nothing can be rounded at its suppression"):
+    with pytest.raises(
+        PreconditionError, match=r"fp16-nms:.*model\.onnx: the model has none of .* nothing can be rounded"
+    ):
         parse_stage(f"fp16-nms:{model}").open()
 
 

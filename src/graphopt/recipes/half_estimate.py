@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
+from graphopt.core.errors import PreconditionError
 from graphopt.core.onnx_files import load_model, write_model
 from graphopt.core.session import OnnxRuntimeSession
 from graphopt.surgery.shapes.shape_inference import infer_types
@@ -57,7 +58,10 @@ def open_estimate(path: Path, kind: str, *, optimize: bool = False) -> OnnxRunti
         InvalidModelError: the file is damaged, or onnxruntime refuses it.
         PreconditionError: as ``half_precision_copy``.
     """
-    copy = half_precision_copy(load_model(path), kind)
+    try:
+        copy = half_precision_copy(load_model(path), kind)
+    except PreconditionError as error:
+        raise PreconditionError(f"{kind}:{path}: {error}") from error
     with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
         place = Path(folder, path.name)
         write_model(copy, place)

@@ -16,7 +16,7 @@ class StageRow:
         stage: its name.
         verdict: outcome of the comparison with the reference; empty when there was none.
         max_error: largest absolute difference of any output; None when not compared.
-        margin: largest error over its allowance.
+        margin: largest error over its allowance; None for an estimate, which has none.
         failed: whether the comparison failed.
         metric: headline figure, a fraction; None without labels or without a run.
         change: of the metric against the reference, in points; negative is a loss.

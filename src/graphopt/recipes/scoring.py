@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.core.comparison import TensorComparison
+from graphopt.core.comparison import Outcome, TensorComparison
 from graphopt.core.detections import detections_of_roles
 from graphopt.core.errors import DatasetError
 from graphopt.core.files import sha256_of
@@ -66,6 +66,12 @@ class Scored:
     peak_bytes: int | None = None
     agreement: Score | None = None
 
+    @staticmethod
+    def _as_estimate(verdict: str) -> str:
+        """Call it an estimate; that its values differ is what it is there for."""
+        usual = {"", Outcome.MATCH.value, Outcome.VALUES.value}
+        return "estimate" if verdict in usual else f"estimate: {verdict}"
+
     def row(self, reference: "Scored", recipe: Recipe, max_drop: float) -> StageRow:
         """Return the table's row, compared with the reference."""
         metric = self.score.headline if self.score else None
@@ -88,9 +94,9 @@ class Scored:
         lost = change is not None and -change > max_drop
         return StageRow(
             stage=self.label,
-            verdict=f"estimate: {verdict}" if self.is_estimate else verdict,
+            verdict=self._as_estimate(verdict) if self.is_estimate else verdict,
             max_error=compared.max_abs if compared else None,
-            margin=compared.margin if compared else None,
+            margin=compared.margin if compared and not self.is_estimate else None,
             failed=failed and self.exact and not self.is_estimate,
             metric=metric,
             change=change,
