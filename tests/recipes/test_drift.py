@@ -9,8 +9,10 @@ import pytest
 
 from graphopt.core.errors import DatasetError, UsageError
 from graphopt.recipes.drift import Drift, DriftOptions, measure_drift
+from graphopt.recipes.pipeline import PipelineOptions, run_pipeline
 from graphopt.recipes.run_sources import RunSources
 from graphopt.recipes.scoring import Scorer
+from graphopt.runtime.predictions import Predictions
 from graphopt.validate.waterfall import WaterfallRow
 
 Measure = Callable[..., Drift]
@@ -208,3 +210,29 @@ def test_a_cause_that_the_results_betray_is_said(measure: Measure, write_results
     assert (cause.stage, cause.against) == ("device", "rewritten")
     assert cause.text.startswith("consistent with answers of other images, +1 places on")
     assert measure(results=write_results(name="right")).report.causes == ()
+
+
+def test_masks_have_a_waterfall_too(colours: Any, tmp_path: Path) -> None:
+    options = PipelineOptions(
+        folder=tmp_path / "run",
+        onnx=colours.write_onnx(tmp_path / "raw.onnx"),
+        data=colours.write_data(tmp_path / "data"),
+        targets=("onnxruntime",),
+        batches=(),
+        estimates=False,
+    )
+    run_pipeline(colours.RECIPE, options)
+    stored = Predictions.load(tmp_path / "run" / "predictions" / "rewritten.npz")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for name, logits in zip(stored.names, stored.outputs["output"], strict=True):
+        logits[:, :, ::-1].tofile(folder / f"{Path(name).stem}_0.bin")
+    report = measure_drift(colours.RECIPE, DriftOptions(run=tmp_path / "run", results=folder)).report
+    assert report.waterfall.metric == "mean IoU"
+    assert report.waterfall.path == ("raw", "rewritten", "device")
+    assert "enter at device" in report.waterfall.sentence
+    assert "of the pixels (" in report.disagreements[0].text
+    assert [cause.text.partition(" (")[0] for cause in report.causes] == [
+        "consistent with masks mirrored left to right"
+    ]
+    assert {row.stage: row.metric for row in report.waterfall.rows}["fp16"] is not None
