@@ -3,7 +3,7 @@
 import functools
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,12 +52,11 @@ def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Expor
     """A function that makes ``Exported`` of ``fcos`` or ``nas_fpn``, each once; not to be changed."""
     import torch
 
-    from graphopt.recipes.models.fcos import fcos_recipe
     from graphopt.recipes.models.nas_fpn import nas_fpn_recipe
 
     @functools.cache
     def make(name: str) -> Exported:
-        recipe = fcos_recipe(height=128, width=160) if name == "fcos" else nas_fpn_recipe(128)
+        recipe = _small_fcos() if name == "fcos" else nas_fpn_recipe(128)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # maps this small are not worth the waiting for each other
         try:
@@ -66,6 +65,22 @@ def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Expor
             torch.set_num_threads(threads)
 
     return make
+
+
+def _small_fcos() -> Recipe:
+    """The largest level has 320 locations: with mmdet's limit of 1000 nothing would be left out."""
+    from graphopt.recipes.detector_parts import network
+    from graphopt.recipes.models.fcos import fcos_recipe
+
+    size = (128, 160)
+    build = network(
+        "fcos_r50-caffe_fpn_gn-head_1x_coco",
+        size,
+        changes={"bbox_head.norm_cfg": None, "test_cfg.nms_pre": 150},
+        batched=True,
+        order=("labels", "dets"),
+    )
+    return replace(fcos_recipe(*size), build=build)
 
 
 def _exported(recipe: Recipe, folder: Path) -> Exported:
