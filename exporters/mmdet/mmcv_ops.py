@@ -43,7 +43,8 @@ def use_mmcv_operators() -> str:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the age of its own parts
-        require("mmcv", extra="mmdet", purpose="exporting a detector of mmdet")
+        for name in ("torch", "mmcv"):
+            require(name, extra="mmdet", purpose="exporting a detector of mmdet")
         if EXTENSION not in sys.modules and mmcv_operators() == "PyTorch":
             sys.modules[EXTENSION] = StandIn()
         importlib.import_module("mmcv.ops")

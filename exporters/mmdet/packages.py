@@ -14,6 +14,9 @@ from graphopt.core.optional import require
 from graphopt.exporters.mmdet.mmcv_ops import use_mmcv_operators
 
 _PURPOSE = "exporting a detector of mmdet"
+_OLD_SETUPTOOLS = (
+    "; it looks for bases of the form PACKAGE:: there: pip install 'setuptools<81', or write their paths"
+)
 STUMBLES = (
     RuntimeError,
     ValueError,
@@ -62,7 +65,10 @@ class Packages:
         try:
             found: dict[str, Any] = self.config_type.fromfile(str(path)).to_dict()
         except (SyntaxError, *STUMBLES) as error:
-            raise UsageError(f"mmengine cannot run the configuration {path}: {brief(error)}") from error
+            advice = _OLD_SETUPTOOLS if getattr(error, "name", "") == "pkg_resources" else ""
+            raise UsageError(
+                f"mmengine cannot run the configuration {path}: {brief(error)}{advice}"
+            ) from error
         return found
 
 
