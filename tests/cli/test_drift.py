@@ -48,7 +48,7 @@ def test_the_table_says_each_loss_and_the_last_line_where(graphopt: Graphopt, ru
     lines = answer.out.splitlines()
     assert lines[-1].startswith("100.00 of the 100.00 points of box mAP between raw and device")
     assert lines[-1].endswith("enter at device")
-    for words in ("points lost", "true are the answers of raw", "fp16-nms", "new (", "note: intervals"):
+    for words in ("points lost", "truth: answers of raw", "fp16-nms", "new (", "note: intervals"):
         assert words in answer.out
     assert sum(" lost (" in line for line in lines) == 2
     assert len(list((run.parent / "seen").iterdir())) == 2

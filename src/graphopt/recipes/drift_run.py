@@ -50,7 +50,7 @@ def run_for(
     if folder.is_dir():
         raise UsageError(f"{what} is not a run folder (it has no run.json); make one with: graphopt pipeline")
     recipe = find_recipe(what)
-    folder = run or Path("out") / recipe.name
+    folder = run or Path("out") / recipe.stem
     if (folder / "run.json").is_file() and onnx is None and not demo:
         return recipe, folder
     if onnx is None and not demo and checkpoint is None:

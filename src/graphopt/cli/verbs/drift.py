@@ -26,7 +26,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--run", "run", type=_PATH, default=None, help="Of a RECIPE: its run, made when not there.")
 @click.option("--results", type=_PATH, default=None, help="What the device tools or original scripts wrote.")
 @click.option(
-    "--bins", "--input", "inputs", type=_PATH, default=None, help="The input files that the device was fed."
+    "--bins",
+    "--inputs",
+    "--input",
+    "inputs",
+    type=_PATH,
+    default=None,
+    help="The input files that the device was fed.",
 )
 @data_option("Data set folder, or a folder of images without labels; the run's when it is left out.")
 @annotations_option
@@ -149,7 +155,7 @@ def _show(report: "DriftReport", worst: int, drawn: tuple[Path, ...], *, as_json
     ]
     metric = report.waterfall.metric
     heads = ["stage", f">{metric}", ">points lost", ">95 %", "against", "verdict", "note"]
-    print_table(f"{report.title}, on {report.sample_kind}, true are the {report.truth}", heads, rows)
+    print_table(f"{report.title}, on {report.sample_kind}, truth: {report.truth}", heads, rows)
     for item in report.disagreements[:worst]:
         print_line(f"  {item.name}: {item.text}")
     for cause in report.causes:
