@@ -88,7 +88,8 @@ def test_a_lost_metric_fails_only_stages_that_ran(small: Any, is_estimate: bool,
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_memory_is_measured_once_and_shown_again(pipeline: Run, project: Path) -> None:
     before = json.loads((project / "run/report.json").read_text())["stages"]
-    assert all(row["peak_bytes"] > 1000 for row in before)
+    assert all(row["peak_bytes"] >= 0 for row in before)
+    assert before[0]["peak_bytes"] > 1000  # a small model may run in what was held already
     report = pipeline()
     assert all(row.reused for row in report.stages)
     assert [row.peak_bytes for row in report.stages] == [row["peak_bytes"] for row in before]

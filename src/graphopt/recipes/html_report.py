@@ -109,7 +109,7 @@ def _facts(report: PipelineReport) -> list[dict[str, str]]:
         facts += [
             {"what": f"{name.replace('_', ' ')}, {measured[-1].stage}", "value": f"{value:.4f}"}
             for name, value in list(figures.items())[-1:]
-            if value is not None
+            if value is not None and value >= 0  # COCO says -1 where nothing was to be found
         ]
     errors = [row.max_error for row in report.stages if row.max_error is not None and not row.estimate]
     if errors:
