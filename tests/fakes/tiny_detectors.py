@@ -32,7 +32,9 @@ _HEADS = {
 }
 
 
-def write_config(folder: Path, kind: str, *, more: str = "", data: str = "") -> Path:
+def write_config(
+    folder: Path, kind: str, *, more: str = "", data: str = "", classes: tuple[str, ...] = CLASSES
+) -> Path:
     """Write ``KIND.py``; its images are scaled to 96 x 64 or less.
 
     Args:
@@ -40,16 +42,17 @@ def write_config(folder: Path, kind: str, *, more: str = "", data: str = "") -> 
         kind: one of ``KINDS``.
         more: further settings of the network, as they stand in ``dict(...)``.
         data: further statements.
+        classes: their names.
     """
     norm = "norm_cfg=dict(requires_grad=True), norm_eval=False," if kind == "fcos" else ""
     path = folder / f"{kind}.py"
     path.write_text(f"""
 _base_ = 'mmdet::{_BASES[kind]}'
-classes = {CLASSES}
+classes = {classes}
 model = dict(
     backbone=dict(depth=18, base_channels=8, {norm}init_cfg=None),
     neck=dict(in_channels=[8, 16, 32, 64], out_channels=16),
-    {_HEADS[kind]}
+    {_HEADS[kind].replace("num_classes=3", f"num_classes={len(classes)}")}
     {more}
 )
 test_dataloader = dict(dataset=dict(
@@ -100,7 +103,7 @@ def write_checkpoint(config: Path, size: tuple[int, int]) -> Path:
         for name, layer in model.named_modules():
             _spread(name.rpartition(".")[2], layer, module, images[:1], generator)
     path = config.with_suffix(".pth")
-    torch.save({"meta": {"dataset_meta": {"classes": CLASSES}}, "state_dict": model.state_dict()}, path)
+    torch.save({"meta": {"mmengine_version": "0.10.4"}, "state_dict": model.state_dict()}, path)
     return path
 
 
