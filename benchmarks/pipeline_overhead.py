@@ -65,7 +65,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--markdown", type=Path, help="append the table there, too")
     options = parser.parse_args()
-    rows = []
+    lines = [
+        f"medians of {options.repeat} turns",
+        "",
+        "| case | model alone, ms per image | graphopt | plain loop | DataLoader, 2 workers | CPU |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    print("\n".join(lines), flush=True)
     with tempfile.TemporaryDirectory(prefix="graphopt-bench-") as scratch:
         folder = write_coco(Path(scratch), train=1, val=options.images * 10, seed=3) / "val2017"
         for case in options.cases or CASES:
@@ -75,15 +81,8 @@ def main() -> None:
             recipe = find_recipe(name)
             count = options.images * (10 if rate else 1)
             with _session(recipe, rate, options.filled or SHARED / "filled") as session:
-                rows.append(_row(case, session, recipe, folder, count, options.repeat, options.workers))
-    lines = [
-        f"medians of {options.repeat} turns",
-        "",
-        "| case | model alone, ms per image | graphopt | plain loop | DataLoader, 2 workers |",
-        "|---|--:|--:|--:|--:|",
-        *rows,
-    ]
-    print("\n".join(lines))
+                lines.append(_row(case, session, recipe, folder, count, options.repeat, options.workers))
+            print(lines[-1], flush=True)
     if options.markdown:
         with options.markdown.open("a", encoding="utf-8") as stream:
             stream.write("\n".join(lines) + "\n")
@@ -124,15 +123,19 @@ def _row(
     if find_spec("torch"):
         ways["loader"] = _loader(session, name, Paths(recipe.name, paths))
     times: dict[str, list[float]] = {way: [] for way in ways}
+    cpu: dict[str, list[float]] = {"alone": [], "graphopt": []}
     session.run({name: ready[0]})
-    for _ in range(repeat):
-        for way, call in ways.items():
-            start = time.perf_counter()
-            call()
-            times[way].append((time.perf_counter() - start) / count)
+    for way, call in [*ways.items()] * repeat:
+        start, start_cpu = time.perf_counter(), time.process_time()
+        call()
+        times[way].append((time.perf_counter() - start) / count)
+        if way in cpu:
+            cpu[way].append((time.process_time() - start_cpu) / count)
     own = statistics.median(times.pop("alone"))
     over = [f"{statistics.median(values) / own - 1:+.0%}" for values in times.values()]
-    return f"| {case} | {own * 1e3:.1f} | {' | '.join([*over, '-'][:3])} |"
+    alone_cpu, ours_cpu = (statistics.median(values) for values in cpu.values())
+    more = f"{ours_cpu / alone_cpu - 1:+.0%}" if isinstance(session, OnnxRuntimeSession) else "-"
+    return f"| {case} | {own * 1e3:.1f} | {' | '.join([*over, '-'][:3])} | {more} |"
 
 
 def _loader(session: Session, name: str, dataset: Paths) -> Callable[[], None]:
