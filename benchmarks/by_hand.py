@@ -11,6 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from graphopt.runtime.datasets.synthetic_coco import write_coco
+from graphopt.runtime.datasets.synthetic_pedestrians import write_synthetic_peta
+
 Picture = Any
 """float32 [h, w, 3]."""
 
@@ -71,6 +74,15 @@ BARE: dict[str, Callable[[Path], Picture]] = {
     "nas_fpn": lambda path: _square(path, 640),
     "faster_rcnn_dcn": lambda path: _square(path, 1216),
 }
+
+
+def write_pictures(recipe: str, folder: Path, count: int) -> list[Path]:
+    """Draw pictures such as a recipe's data set has: pedestrians cut out, or scenes of about 640 x 480."""
+    if recipe == "deepmar":
+        write_synthetic_peta(folder / "peta", count=count, seed=3)
+        return sorted((folder / "peta" / "images").iterdir())
+    return sorted((write_coco(folder, train=1, val=count, seed=3) / "val2017").iterdir())
+
 
 _SIZES = {"fcos": (800, 1333), "nas_fpn": (640, 640), "faster_rcnn_dcn": (1216, 1216)}
 

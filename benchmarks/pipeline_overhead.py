@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from by_hand import BARE, whole
+from by_hand import BARE, whole, write_pictures
 from preprocessing import Paths
 
 from graphopt.core.session import OnnxRuntimeSession, Session
@@ -28,7 +28,6 @@ from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.named_outputs import predict_named
 from graphopt.recipes.recipe import Recipe
 from graphopt.runtime.datasets.image_folder import ImageFolder
-from graphopt.runtime.datasets.synthetic_coco import write_coco
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 GRAPHS = {"deepmar": "deepmar_bs1", "refinenet": "refinenet", "fcos": "fcos", "nas_fpn": "nas_fpn"}
@@ -73,13 +72,13 @@ def main() -> None:
     ]
     print("\n".join(lines), flush=True)
     with tempfile.TemporaryDirectory(prefix="graphopt-bench-") as scratch:
-        folder = write_coco(Path(scratch), train=1, val=options.images * 10, seed=3) / "val2017"
         for case in options.cases or CASES:
             name, _, rate = case.partition("@")
             if name not in BARE or not (rate or name in GRAPHS):
                 parser.error(f"unknown case {case}; there are {', '.join(CASES)}")
             recipe = find_recipe(name)
             count = options.images * (10 if rate else 1)
+            folder = write_pictures(name, Path(scratch) / case, count)[0].parent
             with _session(recipe, rate, options.filled or SHARED / "filled") as session:
                 lines.append(_row(case, session, recipe, folder, count, options.repeat, options.workers))
             print(lines[-1], flush=True)

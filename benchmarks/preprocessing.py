@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from by_hand import BARE, whole
+from by_hand import BARE, whole, write_pictures
 
 from graphopt.recipes.catalogue import find_recipe
 from graphopt.runtime.ahead import in_order
-from graphopt.runtime.datasets.synthetic_coco import write_coco
 from graphopt.runtime.preprocess import preprocess
 
 
@@ -55,16 +54,15 @@ def main() -> None:
         parser.error(f"unknown recipe {min(unknown)}; there are {', '.join(BARE)}")
     recipes = options.recipes or list(BARE)
     with tempfile.TemporaryDirectory(prefix="graphopt-bench-") as scratch:
-        folder = write_coco(Path(scratch), train=1, val=options.images, seed=3) / "val2017"
-        paths = sorted(folder.iterdir())
+        pictures = {name: write_pictures(name, Path(scratch) / name, options.images) for name in recipes}
         lines = [
-            f"{options.images} drawn scenes of about 640 x 480 as JPEG; medians of {options.repeat} turns",
+            f"{options.images} drawn pictures each; medians of {options.repeat} turns",
             "",
             "| one thread, CPU ms per image | bare | by hand | graphopt | / bare | / by hand |",
             "|---|--:|--:|--:|--:|--:|",
         ]
         cv2.setNumThreads(1)
-        lines += [_one_by_one(name, paths, options.repeat) for name in recipes]
+        lines += [_one_by_one(name, pictures[name], options.repeat) for name in recipes]
         if options.one_thread:
             print("\n".join(lines))
             return
@@ -73,7 +71,7 @@ def main() -> None:
             "| images/s | one thread | threads (graphopt) | processes | DataLoader |",
             "|---|--:|--:|--:|--:|",
         ]
-        lines += [_spread(name, paths, options.repeat, options.workers) for name in recipes]
+        lines += [_spread(name, pictures[name], options.repeat, options.workers) for name in recipes]
     text = "\n".join(lines)
     print(text)
     if options.markdown:

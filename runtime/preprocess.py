@@ -60,16 +60,13 @@ def preprocess(image: Path, steps: Sequence[Step]) -> NDArray[np.float32]:
     if not steps or not isinstance(steps[0], (DecodePil, DecodeCv2)):
         found = _name(steps[0]) if steps else "nothing"
         raise UsageError(f"preprocessing starts with {found}, not DecodePil or DecodeCv2")
-    look_up = None
-    if isinstance(steps[0], DecodePil):
-        pixels = _decode_pil(image)
-    else:
-        pixels = _decode_cv2(image)
-        look_up = look_up_of(steps, _apply)
+    opencv = isinstance(steps[0], DecodeCv2)
+    pixels = _decode_cv2(image) if opencv else _decode_pil(image)
     try:
+        look_up = look_up_of(steps, _apply)
         for number, step in enumerate(steps[1:], start=1):
             if look_up is not None and number == look_up.start and look_up.takes(pixels):
-                return look_up.sample(pixels)
+                return look_up.sample(pixels, opencv=opencv)
             pixels = _apply(step, pixels)
     except UsageError as error:
         raise UsageError(f"preprocessing {image}: {error}") from error

@@ -56,16 +56,17 @@ def _one_by_one(steps: tuple[Step, ...], pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
+@pytest.mark.parametrize("opencv", [True, False])
 @pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("size", [(14, 17), (13, 17), (9, 4), (1, 1)])
-def test_every_bit_is_that_of_the_steps_one_by_one(chain: str, size: tuple[int, int]) -> None:
+def test_every_bit_is_that_of_the_steps_one_by_one(chain: str, size: tuple[int, int], opencv: bool) -> None:
     steps = (*CHAINS[chain], ToNchw())
     pixels = np.random.default_rng(3).integers(0, 256, (*size, 3), dtype=np.uint8)
     found = look_up_of((DecodeCv2(), FIT, *steps), _apply)
     assert found is not None
     assert found.start == 2
     assert found.takes(pixels)
-    got = found.sample(pixels)
+    got = found.sample(pixels, opencv=opencv)
     assert (got.dtype.name, got.flags.c_contiguous) == ("float32", True)
     assert got.tobytes() == _one_by_one(steps, pixels).tobytes()
 
@@ -121,7 +122,7 @@ def test_preprocessing_takes_the_short_way(tmp_path: Path, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr("graphopt.runtime.preprocess.look_up_of", lambda *_: None)
         assert preprocess(tmp_path / "a.png", steps).tobytes() == expected.tobytes()
-    monkeypatch.setattr("graphopt.runtime.look_up.LookUp.sample", lambda *_: np.zeros(0))
+    monkeypatch.setattr("graphopt.runtime.look_up.LookUp.sample", lambda *_, **__: np.zeros(0))
     assert not preprocess(tmp_path / "a.png", steps).size
 
 
