@@ -63,6 +63,11 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted([*names_in(MODELS), *_plugin_recipes()]))
 
 
+def recipe_families() -> tuple[str, ...]:
+    """Return how to write the names of recipes that are made on the fly, one form for each family."""
+    return tuple(importlib.import_module(f"{FAMILIES}.{name}").FORM for name in names_in(FAMILIES))
+
+
 def recipe_plugin(recipe: Recipe) -> Plugin | None:
     """Return the user's file that defines a recipe; None for one of graphopt."""
     plugin, found = _plugin_recipes().get(recipe.name, (None, None))

@@ -9,9 +9,9 @@ from graphopt.cli.options import json_option
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    """List the recipes, or show the one called NAME (or in NAME.py)."""
+    """List the recipes, or show the one called NAME (or in NAME.py, or mmdet:CONFIG:HxW)."""
     from graphopt.cli.render import print_json, print_line, print_table
-    from graphopt.recipes.catalogue import find_recipe, recipe_names
+    from graphopt.recipes.catalogue import find_recipe, recipe_families, recipe_names
     from graphopt.recipes.describe import describe
 
     if name is None:
@@ -23,6 +23,7 @@ def command(name: str | None, as_json: bool) -> None:
             heads = ["recipe", "what", *(["from"] if own else [])]
             rows = [[item["name"], item["title"], item["plugin"]][: len(heads)] for item in known]
             print_table("", heads, rows)
+            print_line(f"\nmade on the fly: {', '.join(recipe_families())}")
         return
     content = describe(find_recipe(name))
     if as_json:

@@ -1,1 +1,4 @@
-"""Recipes made on the fly: for ``FAMILY:REST``, the function ``recipe_for(REST)`` of ``FAMILY.py`` here."""
+"""Recipes made on the fly: a file ``FAMILY.py`` here makes those called ``FAMILY:REST``.
+
+It defines ``recipe_for(rest)``, which returns the recipe, and ``FORM``, how to write such a name.
+"""

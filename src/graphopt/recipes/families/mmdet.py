@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 _log = logging.getLogger(__name__)
-_FORM = "mmdet:CONFIG:HEIGHTxWIDTH, e.g. mmdet:retinanet_r50_fpn_1x_coco:800x1344"
+FORM = "mmdet:CONFIG:HEIGHTxWIDTH, e.g. mmdet:retinanet_r50_fpn_1x_coco:800x1344"
 _SIZE = re.compile(r"([1-9]\d*)[xX]([1-9]\d*)")
 _ROWS = 100
 """Detections of an image where the configuration does not say."""
@@ -117,12 +117,12 @@ def _split(rest: str) -> tuple[str, tuple[int, int] | None]:
     if not mark:
         config, size = rest, ""
     if not config or (mark and not size):
-        raise UsageError(f"mmdet:{rest} names no configuration; write {_FORM}")
+        raise UsageError(f"mmdet:{rest} names no configuration; write {FORM}")
     if not mark:
         return config, None
     match = _SIZE.fullmatch(size)
     if match is None:
-        raise UsageError(f"{size!r} in mmdet:{rest} is no size; write {_FORM}")
+        raise UsageError(f"{size!r} in mmdet:{rest} is no size; write {FORM}")
     return config, (int(match[1]), int(match[2]))
 
 
