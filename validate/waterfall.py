@@ -131,10 +131,11 @@ class Waterfall:
         if abs(self.total.points) < _SHOWN and self.total.interval.low == self.total.interval.high:
             return f"nothing is lost {between.partition(' (')[0]}"
         if self.total.within_noise or top is None or top.loss is None:
-            sentence = f"no loss beyond noise: {points} {between}"
-            if top is not None and top.loss is not None and not top.loss.within_noise:
-                sentence += f"; but {_number(top.loss.points)} enter at {_named(top)}"
-            return sentence
+            sentence = f"within noise: {points} {between}"
+            if top is None or top.loss is None or top.loss.points < _SHOWN:
+                return sentence
+            sure = "" if top.loss.within_noise else ", which is more than noise"
+            return f"{sentence}; {_number(top.loss.points)} enter at {_named(top)}{sure}"
         enter = f"{_number(top.loss.points)} of the {points} {between} enter at {_named(top)}"
         return enter + (", though that row alone is within noise" if top.loss.within_noise else "")
 
@@ -159,8 +160,8 @@ def waterfall(measured: Sequence[Measured], *, metric: str, last: str = "") -> W
     """
     scored = {item.stage: item for item in measured if item.metric is not None}
     parents = {item.stage: _parent(item, measured, scored) for item in measured}
-    lowest = min(reversed(scored), key=lambda name: _metric(scored[name]), default="")
-    end = last if last in scored else lowest
+    made = [name for name in reversed(scored) if parents[name]] or list(scored)
+    end = last if last in scored else min(made, key=lambda name: _metric(scored[name]), default="")
     path = [end] if end else []
     while path and parents[path[0]]:
         path.insert(0, parents[path[0]])

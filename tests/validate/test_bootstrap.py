@@ -41,3 +41,14 @@ def test_draws_without_a_figure_are_left_out() -> None:
     found = difference_interval(0.1, np.array([0.0, np.nan, 0.2]), np.array([0.1, 0.3, np.nan]))
     np.testing.assert_allclose((found.low, found.high), 0.1)
     assert difference_interval(0.1, np.array([np.nan]), np.array([0.1])) == Interval(low=-np.inf, high=np.inf)
+
+
+def test_what_one_image_loses_is_never_sure() -> None:
+    first = np.full(24, 0.8)
+    second = first - np.eye(24)[5] * 0.5
+    weights = draw_images(24)
+    found = difference_interval(
+        float(second.mean() - first.mean()), weights @ first / 24, weights @ second / 24
+    )
+    assert found.has_zero
+    assert found.low < second.mean() - first.mean() <= found.high == 0

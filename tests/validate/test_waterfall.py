@@ -59,11 +59,11 @@ def test_losses_on_the_path_sum_up_to_the_total() -> None:
 
 def test_a_loss_that_the_interval_does_not_clear_is_noise() -> None:
     noisy = waterfall(
-        [stage("torch", values()), stage("raw", values(loss=0.001, noise=0.1, seed=5), "torch")], metric="IoU"
+        [stage("torch", values()), stage("raw", values(loss=0.001, noise=0.1, seed=6), "torch")], metric="IoU"
     )
     assert noisy.rows[1].loss is not None
     assert noisy.rows[1].loss.within_noise
-    assert noisy.sentence.startswith("no loss beyond noise")
+    assert noisy.sentence.startswith("within noise: ")
     sure = waterfall([stage("torch", values()), stage("raw", values(loss=0.001), "torch")], metric="IoU")
     assert sure.rows[1].loss is not None
     assert not sure.rows[1].loss.within_noise
@@ -80,8 +80,8 @@ def test_what_cancels_is_not_hidden() -> None:
         metric="mAP",
         last="device",
     )
-    assert found.sentence.startswith("no loss beyond noise")
-    assert found.sentence.endswith("but 5.00 enter at raw")
+    assert found.sentence.startswith("within noise: ")
+    assert found.sentence.endswith("; 5.00 enter at raw, which is more than noise")
 
 
 def test_a_stage_without_figures_stays_and_is_stepped_over() -> None:
@@ -125,6 +125,15 @@ def test_equal_better_and_single_stages_have_their_own_words() -> None:
         [stage("raw", values()), stage("device", values(loss=-0.02), "raw")], metric="m", last="device"
     )
     assert better.sentence == "nothing is lost: device scores 2.00 points more than raw"
+
+
+def test_a_gain_everywhere_is_no_loss() -> None:
+    found = waterfall(
+        [stage("torch", values()), stage("raw", values(loss=-0.01), "torch"), stage("fp16", values(), "raw")],
+        metric="m",
+    )
+    assert found.path == ("torch", "raw", "fp16")
+    assert found.sentence == "nothing is lost between torch and fp16"
 
 
 def test_without_draws_nothing_is_sure() -> None:
