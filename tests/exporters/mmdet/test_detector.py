@@ -200,3 +200,42 @@ def test_of_each_level_the_best_pairs_are_candidates(
     # All pairs of the best locations are more.
     monkeypatch.setattr(DenseDecoder, "_best_pairs", lambda _self, chances: chances)
     assert not compared().passed
+
+
+def test_a_suppression_that_is_baked_in_is_refused(tmp_path: Path) -> None:
+    import torch
+
+    from graphopt.core.tensors import TensorSpec
+    from graphopt.exporters.bundle import write_bundle
+    from graphopt.exporters.mmdet.mmcv_kernels import nms
+    from graphopt.exporters.mmdet.mmcv_ops import untraced
+
+    class Baked(torch.nn.Module):
+        """Scores depend on the picture; which boxes stay is computed where tracing does not see it."""
+
+        def forward(self, picture: Any) -> Any:
+            corners = torch.arange(8.0).repeat_interleave(2).reshape(8, 2) * 3
+            boxes = torch.cat((corners, corners + 7), 1)
+            scores = picture.flatten()[:8].sigmoid()
+            kept = untraced(nms)(boxes, scores, 0.1, 0)[:2]
+            return torch.cat((boxes[kept], scores[kept, None]), 1), kept * 0
+
+    picture = TensorSpec(name="input", shape=(1, 2, 4), dtype="float32")
+    dets = TensorSpec(name="dets", shape=(2, 5), dtype="float32", role="dets")
+    labels = TensorSpec(name="labels", shape=(2,), dtype="int64", role="labels")
+    values = np.random.default_rng(3).standard_normal((2, 1, 2, 4)).astype(np.float32)
+    for samples in (values, values[:1]):  # of one, another is made
+        with pytest.raises(ExportError, match=r"differs from the network on sample 1|answers samples"):
+            write_bundle(
+                tmp_path / "bundle",
+                module=Baked(),
+                inputs=(picture,),
+                outputs=(dets, labels),
+                samples=[{"input": sample} for sample in samples],
+                recipe="",
+                opset=11,
+                checkpoint_sha256="",
+                force=False,
+                fixed_sizes=True,
+            )
+    assert list(tmp_path.iterdir()) == []
