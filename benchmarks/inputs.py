@@ -125,7 +125,8 @@ def _judged(verdict: InputVerdict, wanted: set[str]) -> str:
     if verdict.ok:
         return "wrong"
     if verdict.outcome is InputOutcome.AMBIGUOUS:
-        return "among others" if wanted <= named else "wrong"
+        sets = [named | {cause.name for cause in each} for each in verdict.alternatives]
+        return "among others" if wanted in sets else "wrong"
     if verdict.outcome is InputOutcome.NAMED:
         return "named" if named == wanted else "wrong"
     if verdict.outcome is InputOutcome.PARTLY:

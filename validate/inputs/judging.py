@@ -201,19 +201,22 @@ def _named(verdict: InputVerdict, view: View, explanations: Sequence[Explanation
     part = f"; that explains {len(first.files)} of the {different} that differ" if rest else ""
     part += "" if first.around else "; what stands around the image is not explained"
     left = f"; undone, {first.remaining:.2g} of 255 levels remain"
-    sets = {each.names for each in explanations}
+    common = frozenset.intersection(*(each.names for each in explanations))
+    sets = {each.names: each for each in reversed(explanations)}
     if len(sets) > 1:
-        causes = tuple({cause.name: cause for each in explanations for cause in each.causes}.values())
-        either = ", or ".join(
-            " and ".join(cause.sentence for cause in each.causes)
-            for each in {each.names: each for each in reversed(explanations)}.values()
+        causes = (*of_dtype, *view.causes, *(cause for cause in first.causes if cause.name in common))
+        alternatives = tuple(
+            tuple(cause for cause in each.causes if cause.name not in common) for each in sets.values()
         )
+        either = ", or ".join(" and ".join(cause.sentence for cause in each) for each in alternatives)
+        known = "".join(f"{cause.sentence}; " for cause in causes)
         return replace(
             verdict,
             outcome=InputOutcome.AMBIGUOUS,
             causes=causes,
+            alternatives=alternatives,
             remaining=first.remaining,
-            sentence=f"{verdict.title}: these images cannot tell apart: {either}{part}",
+            sentence=f"{verdict.title}: {known}these images cannot tell apart: {either}{part}",
         )
     causes = (*of_dtype, *view.causes, *first.causes)
     sentence = f"{verdict.title}: {'; '.join(cause.sentence for cause in causes)}{part}{left}"

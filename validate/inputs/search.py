@@ -112,7 +112,7 @@ class Search:
         levels = levels_of(look, recipe, kernel, place)
         values, pixels = look.sample(levels, place)
         allowed = look.allowed(values)
-        fit = fitted(values, pixels)
+        fit = fitted(values, pixels, recipe.channels.order)
         causes = _causes(kernel, rule, recipe)
 
         def candidate(way: ValueMap, *, exact: bool) -> Candidate:

@@ -17,6 +17,8 @@ Points = NDArray[np.float64]
 ORDERS: tuple[Order, ...] = ((0, 1, 2), (2, 1, 0), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1))
 _PLAIN = 0.5
 """Standard deviation in levels below which a channel cannot be told from a constant."""
+_NO_BETTER = 1e-9
+"""Share of the variance that a better order of colours must explain beyond rounding."""
 _IMAGENET: tuple[Triple, Triple] = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 """Mean and deviation of R, G, B, as torchvision documents them, times 255."""
 _CAFFE: Triple = (122.7717, 115.9465, 102.9801)
@@ -55,8 +57,13 @@ class Fit:
     rms: float
 
 
-def fitted(values: Points, levels: Points) -> Fit | None:
+def fitted(values: Points, levels: Points, usual: Order) -> Fit | None:
     """Fit a line per channel, for the order of colours in which they fit best.
+
+    Args:
+        values: of the input.
+        levels: of the image.
+        usual: order that is taken where no other one fits better: grey images fit in any.
 
     Returns:
         None where values or levels are nearly constant, which fits anything.
@@ -67,7 +74,10 @@ def fitted(values: Points, levels: Points) -> Fit | None:
         return None
     shared = v.T @ p / len(v)
     unexplained = 1 - shared**2 / np.outer(spread_v, spread_p)
-    order = min(ORDERS, key=lambda each: float(unexplained[range(3), list(each)].sum()))
+    off_by = {order: float(unexplained[range(3), list(order)].sum()) for order in ORDERS}
+    order = min(ORDERS, key=lambda each: off_by[each])
+    if off_by[usual] <= 1.01 * off_by[order] + _NO_BETTER:
+        order = usual
     slope = shared[range(3), list(order)] / spread_p[list(order)]
     if (np.abs(slope) < 1e-9).any():
         return None
@@ -109,7 +119,7 @@ def explanations(
         for way in ways(own, raw=raw)
         if (np.abs(_values(way.channels, levels) - values) <= allowed + _slack(way.channels, loose)).all()
     ]
-    fit = None if found else fitted(values, levels)
+    fit = None if found else fitted(values, levels, own.order)
     if fit is not None:
         found = _measured(own if not raw else _raw(own), fit, allowed=float(np.max(allowed)), loose=loose)
     return _distinct(found)

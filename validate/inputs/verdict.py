@@ -60,13 +60,21 @@ CAUSES = {
 """Every name of a cause, and what it means."""
 
 
+_IN_A_WORD = {
+    InputOutcome.EXACT: "exact",
+    InputOutcome.ROUNDING: "rounding",
+    InputOutcome.UNKNOWN: "unknown",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputVerdict:
     """The inputs of a few images, against the recipe's own.
 
     Attributes:
-        outcome: see ``InputOutcome``; with AMBIGUOUS, any one of ``causes`` would explain the difference.
+        outcome: see ``InputOutcome``.
         causes: what was done otherwise; empty unless the outcome names something.
+        alternatives: with AMBIGUOUS, sets of further causes, each of which would explain the rest.
         sentence: the verdict in words, with numbers.
         images: compared.
         equal: of these, those that equal the recipe's (up to rounding).
@@ -84,6 +92,7 @@ class InputVerdict:
     equal: int
     dtype: str
     causes: tuple[InputCause, ...] = ()
+    alternatives: tuple[tuple[InputCause, ...], ...] = ()
     max_error: float | None = None
     correlation: float | None = None
     remaining: float | None = None
@@ -95,20 +104,16 @@ class InputVerdict:
 
     @property
     def cause(self) -> str:
-        """``exact``, ``rounding``, ``unknown``, or the causes' names: ``a + b``, or ``a or b``."""
-        match self.outcome:
-            case InputOutcome.EXACT:
-                return "exact"
-            case InputOutcome.ROUNDING:
-                return "rounding"
-            case InputOutcome.UNKNOWN:
-                return "unknown"
-            case InputOutcome.PARTLY:
-                return " + ".join([*(cause.name for cause in self.causes), "unknown"])
-            case InputOutcome.AMBIGUOUS:
-                return " or ".join(dict.fromkeys(cause.name for cause in self.causes))
-            case InputOutcome.NAMED:
-                return " + ".join(cause.name for cause in self.causes)
+        """``exact``, ``rounding``, ``unknown``, or names: ``a + b``, ``a + unknown``, ``a + (b or c)``."""
+        if self.outcome in _IN_A_WORD:
+            return _IN_A_WORD[self.outcome]
+        names = [cause.name for cause in self.causes]
+        if self.outcome is InputOutcome.PARTLY:
+            names.append("unknown")
+        if self.alternatives:
+            either = " or ".join(" + ".join(cause.name for cause in each) for each in self.alternatives)
+            names.append(f"({either})" if names else either)
+        return " + ".join(names)
 
     @property
     def title(self) -> str:
@@ -124,6 +129,7 @@ class InputVerdict:
             "outcome": self.outcome.name,
             "cause": self.cause,
             "causes": [cause.to_json() for cause in self.causes],
+            "alternatives": [[cause.to_json() for cause in each] for each in self.alternatives],
             "sentence": self.sentence,
             "images": self.images,
             "equal": self.equal,
