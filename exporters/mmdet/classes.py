@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from graphopt.core.coco import COCO_CLASSES
+from graphopt.core.errors import MissingBackendError
 from graphopt.exporters.mmdet.config_values import Unreadable, evaluate_settings
 from graphopt.exporters.mmdet.configs import packaged_configs
 
@@ -94,9 +95,12 @@ def _count(settings: Mapping[str, Any]) -> int | None:
 @cache
 def _names_of_dataset(kind: str) -> tuple[str, ...]:
     """Return what a data set of mmdet says of itself; read, not imported, as that takes seconds."""
+    try:
+        folder = packaged_configs().parents[1] / "datasets"
+    except MissingBackendError:
+        return ()
     if not kind.isidentifier():
         return ()
-    folder = packaged_configs().parents[1] / "datasets"
     for file in sorted(folder.glob("*.py")):
         for statement in _class_body(file, kind):
             if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "METAINFO":

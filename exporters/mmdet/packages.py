@@ -55,10 +55,12 @@ class Packages:
         with quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             try:
-                return self.models.build(self.config_type({"model": settings}).model).eval()
+                model: Any = self.models.build(self.config_type({"model": settings}).model)
+                model.eval()  # this of some answers nothing
             except STUMBLES as error:
                 kind = settings.get("type")
                 raise ExportError(f"mmdet cannot build this {kind}: {brief(error)}") from error
+            return model
 
     def config(self, path: Path) -> dict[str, Any]:
         """Run a configuration file and return its settings."""

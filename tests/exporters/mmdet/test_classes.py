@@ -1,6 +1,8 @@
 import pytest
 
 from graphopt.core.coco import COCO_CLASSES
+from graphopt.core.errors import MissingBackendError
+from graphopt.exporters.mmdet import classes
 from graphopt.exporters.mmdet.classes import class_names, class_names_of
 
 
@@ -36,6 +38,15 @@ def test_a_data_set_of_mmdet_names_them_where_the_configuration_does_not() -> No
     assert len(set(found("LVISV1Dataset", 1203))) == 1203
     assert found("NoSuchDataset", 2) == ("class 0", "class 1")
     assert found("not a name", 80) == COCO_CLASSES
+
+
+def test_without_mmdet_the_names_of_coco_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise MissingBackendError("mmdet")
+
+    monkeypatch.setattr(classes, "packaged_configs", missing)
+    settings = {"model": {"bbox_head": {"num_classes": 80}}, **dataset(type="CocoDatasetOfMine")}
+    assert class_names(settings) == COCO_CLASSES
 
 
 @pytest.mark.parametrize(
