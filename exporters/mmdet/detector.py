@@ -197,7 +197,8 @@ class _TwoStages:
         which = torch.cat(
             [torch.full((count,), level, dtype=torch.int64) for level, count in enumerate(counts)]
         )
-        # A score of zero marks boxes without area, which mmdet drops.
+        # A score of zero marks boxes without area, which mmdet drops; runtimes round scores below 1e-7 to it,
+        # and lose the last of the proposals where there are fewer than are kept.
         proposals, _ = best_of_listed(
             boxes[0], chances.reshape(-1), which, iou=self._iou, above=0.0, most=self._most
         )

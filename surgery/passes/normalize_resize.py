@@ -17,6 +17,7 @@ from graphopt.surgery.semantics.resize_sizes import (
     constant_scales,
     constant_sizes,
     is_given,
+    leading_scales,
     resize_attributes,
     resized,
     scales_between,
@@ -175,10 +176,10 @@ def _scales_of_open(
     scales: list[float] = []
     for old, new in zip(before, after, strict=True):
         if isinstance(old, int) and isinstance(new, int) and old > 0:
-            (scale,) = scales_between((old,), [new])
-            if resized((old,), [scale]) != [new]:
+            leading = leading_scales((old,), [new], attributes)
+            if leading is None:
                 return None
-            scales.append(scale)
+            scales += leading
         elif old is not None and old == new:
             scales.append(1.0)
         else:
@@ -198,6 +199,7 @@ def _converted(
         return f"its scales {scales} are not the quotients of the sizes, which are {derived}"
     if to == "sizes":
         return {2: None, 3: np.array(sizes, dtype=np.int64)}
-    if resized(before, derived) != sizes:
+    leading = leading_scales(before, sizes, attributes)
+    if leading is None:
         return f"no float32 scale leads from {list(before)} to {sizes}"
-    return {2: np.array(derived, dtype=np.float32), 3: None}
+    return {2: np.array(leading, dtype=np.float32), 3: None}

@@ -85,6 +85,39 @@ def resized(before: tuple[int, ...], scales: list[float]) -> list[int]:
     return [int(np.float32(size) * np.float32(scale)) for size, scale in zip(before, scales, strict=True)]
 
 
+def leading_scales(
+    before: tuple[int, ...], after: list[int], attributes: ResizeAttributes
+) -> list[float] | None:
+    """Return float32 scales that lead from one shape to another for every reader, else None.
+
+    onnxruntime rounds the product of size and scale to float32 before it rounds down; ONNX's inference and
+    others do not, and find 22 for 12 times 23 / 12. The next larger number does for both, where the same
+    elements are taken with it.
+    """
+    found = []
+    for old, new, scale in zip(before, after, scales_between(before, after), strict=True):
+        for number in (scale, float(np.nextafter(np.float32(scale), np.float32(np.inf)))):
+            if resized((old,), [number]) == [new] == [int(old * number)] and (
+                number == scale or _takes_the_same(new, scale, number, attributes)
+            ):
+                found.append(number)
+                break
+        else:
+            return None
+    return found
+
+
+def _takes_the_same(size: int, scale: float, other: float, attributes: ResizeAttributes) -> bool:
+    """Whether two nearly equal scales give the same numbers to the last bit, as far as that is known here."""
+    if attributes.coordinates in TO_SIZE_ONLY:
+        return True
+    if (attributes.mode, attributes.coordinates, attributes.nearest) != ("nearest", "asymmetric", "floor"):
+        return False
+    places = np.arange(size, dtype=np.float32)
+    one, two = (np.floor(places / np.float32(number)) for number in (scale, other))
+    return bool(np.array_equal(one, two))
+
+
 def _all_axes(node: ir.Node, given: list[_Number], rest: list[_Number]) -> list[_Number] | None:
     attribute = node.attributes.get("axes")
     if attribute is None:

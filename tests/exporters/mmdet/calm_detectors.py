@@ -70,7 +70,7 @@ def calm(module: Any, size: tuple[int, int]) -> None:
         rpn = model.rpn_head
         for layer, mean, deviation in (
             (rpn.rpn_conv, 0.0, 1.0),
-            (rpn.rpn_cls, -2.0, 2.0),
+            (rpn.rpn_cls, -2.0, 1.2),
             (rpn.rpn_reg, 0.0, 0.3),
         ):
             _scale(layer, lambda: rpn(model.extract_feat(images[:1])), mean, deviation, generator)
