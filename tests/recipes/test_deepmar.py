@@ -52,8 +52,9 @@ def test_from_checkpoint_to_the_device_box_and_back(tmp_path: Path, monkeypatch:
     )
     report = run_pipeline(RECIPE, options)
     assert report.problems == ()
-    assert [row.stage for row in report.stages] == ["torch", "raw", "rewritten", "onnxruntime", "openvino"]
-    assert all(row.verdict == "match" and row.flips == 0 for row in report.stages[1:])
+    exact = [row for row in report.stages if not row.estimate]
+    assert [row.stage for row in exact] == ["torch", "raw", "rewritten", "onnxruntime", "openvino"]
+    assert all(row.verdict == "match" and row.flips == 0 for row in exact[1:])
     assert [(check.batch, check.images, check.passed) for check in report.batches] == [(2, 3, True)]
     assert report.rewrite["nodes_after"] <= 122
     assert "Pad" not in report.rewrite["ops_after"]

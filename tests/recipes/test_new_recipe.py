@@ -56,7 +56,7 @@ def test_the_pipeline_runs_with_it_at_once(graph: Path, tmp_path: Path) -> None:
     )
     report = run_pipeline(recipe, options)
     assert report.ok
-    assert [row.stage for row in report.stages] == ["raw", "rewritten", "onnxruntime", "atc"]
+    assert [row.stage for row in report.stages] == ["raw", "rewritten", "fp16", "onnxruntime", "atc"]
     assert report.metric == ""
     assert "lacks a task or preprocessing" in report.device_note
     assert not any("--data" in command for command in report.commands)
