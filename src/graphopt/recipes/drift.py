@@ -24,8 +24,8 @@ from graphopt.validate.bootstrap import draw_images
 from graphopt.validate.waterfall import Measured, Waterfall, waterfall
 
 _LIKE = 0.5
-"""A device answers like an estimate when it differs from it less than this share of its difference from
-the rewritten model."""
+"""A device answers like another stage when what it lacks to full agreement with that one is less than this
+share of what it lacks to the rewritten model's answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +136,10 @@ def _placed(device: Row, rows: Sequence[Row], task: Task, dataset: Dataset) -> R
     for row in rows:
         if row.stage in ("rewritten", HALF_NMS, HALF, INPUTS) and row.predictions is not None:
             try:
-                found = task.disagreements(dataset, row.predictions, device.predictions)
-            except DatasetError:  # not a number: it is told where it is scored
+                found = task.agreement(dataset, row.predictions, device.predictions)
+            except DatasetError:  # not a number, or nothing found: it is told where it is scored
                 continue
-            apart[row.stage] = sum(item.size for item in found)
+            apart[row.stage] = 1 - found.headline
     nearest = min(apart, key=lambda name: apart[name], default="rewritten")
     if nearest == "rewritten" or apart[nearest] >= _LIKE * apart.get("rewritten", np.inf):
         return device
