@@ -14,6 +14,7 @@ from graphopt.core.errors import ExportError, UsageError
 from graphopt.core.files import check_free, sha256_of
 from graphopt.core.tensors import Dim, TensorSpec
 from graphopt.recipes.catalogue import find_recipe
+from graphopt.recipes.drawn_inputs import drawn_feeds
 from graphopt.recipes.progress import Silent
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.samples import feeds_for
@@ -152,7 +153,8 @@ def export_detector(
     Args:
         request: what to export.
         folder: of the bundle.
-        data: golden inputs: ``.npz``, or a data set folder where there is a recipe; None makes up two.
+        data: golden inputs: ``.npz``, or a data set folder where there is a recipe; None draws two scenes,
+            or makes up two inputs where there is none.
         force: replace an existing folder.
         on_progress: told what is being done.
 
@@ -187,7 +189,8 @@ def export_detector(
     inputs = (TensorSpec(name="input", shape=(first, 3, *request.size), dtype="float32", layout="NCHW"),)
     if recipe is not None and recipe.outputs[0].shape[0] != (module.rows or recipe.outputs[0].shape[0]):
         recipe = None  # an input so small that there are fewer candidates than detections
-    samples = feeds_for(inputs, data=data, recipe=recipe, count=_SAMPLES).samples
+    feeds = drawn_feeds(recipe, _SAMPLES) if recipe is not None and data is None else None
+    samples = (feeds or feeds_for(inputs, data=data, recipe=recipe, count=_SAMPLES)).samples
     say("exporting")
     with redirect_stdout(sys.stderr):
         return write_bundle(
