@@ -133,7 +133,8 @@ def _row(
     own = statistics.median(times.pop("alone"))
     over = [f"{statistics.median(values) / own - 1:+.0%}" for values in times.values()]
     alone_cpu, ours_cpu = (statistics.median(values) for values in cpu.values())
-    more = f"{ours_cpu / alone_cpu - 1:+.0%}" if isinstance(session, OnnxRuntimeSession) else "-"
+    beside = isinstance(session, Device)
+    more = f"{ours_cpu * 1e3:.1f} ms" if beside else f"{ours_cpu / alone_cpu - 1:+.0%}"
     return f"| {case} | {own * 1e3:.1f} | {' | '.join([*over, '-'][:3])} | {more} |"
 
 
