@@ -138,6 +138,36 @@ def test_preprocessing_happens_in_another_thread(
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("preprocess")]
 
 
+@pytest.mark.parametrize("batch", [1, 2, "batch"])
+@pytest.mark.parametrize("workers", [1, 3, 9])
+def test_the_number_of_workers_changes_no_answer(
+    peta_folder: Path, steps: tuple[Step, ...], batch: Dim, workers: int
+) -> None:
+    dataset = PetaDataset(peta_folder)
+    one = predict(_sums(1), dataset, steps, workers=1)
+    many = predict(_sums(batch), dataset, steps, workers=workers)
+    assert many.names == one.names
+    assert many.outputs["sum"].tolist() == pytest.approx(one.outputs["sum"].tolist(), rel=1e-5)
+    dataset[3].path.write_bytes(b"broken")
+    with pytest.raises(DatasetError, match=dataset[3].path.name):
+        predict(_sums(batch), dataset, steps, workers=workers)
+
+
+def test_the_sample_of_a_batch_of_one_is_not_copied(
+    peta_folder: Path, steps: tuple[Step, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[np.ndarray] = []
+
+    def watched(path: Path, chain: tuple[Step, ...]) -> np.ndarray:
+        made.append(preprocess(path, chain))
+        return made[-1]
+
+    monkeypatch.setattr("graphopt.runtime.predictions.preprocess", watched)
+    session = _sums(1)
+    predict(session, PetaDataset(peta_folder), steps, workers=1)
+    assert all(np.shares_memory(*pair) for pair in zip(session.fed, made, strict=True))
+
+
 def test_progress_counts_samples(peta_folder: Path, steps: tuple[Step, ...]) -> None:
     seen: list[tuple[int, int]] = []
     predict(_sums(2), PetaDataset(peta_folder), steps, on_progress=lambda *now: seen.append(now))
