@@ -24,7 +24,7 @@ class Network:
     def __init__(self, answer: Callable[[Array], Array], batch: int | str = 1) -> None:
         self._answer = answer
         self.inputs = (TensorSpec(name="x", shape=(batch, 3, 4), dtype="float32"),)
-        self.outputs = (
+        self.outputs: tuple[TensorSpec, ...] = (
             TensorSpec(name="dets", shape=(2, 5), dtype="float32", role="dets"),
             TensorSpec(name="labels", shape=(2,), dtype="int64", role="labels"),
         )
@@ -125,3 +125,32 @@ def test_that_nothing_was_detected_is_said_once(
     ]
     with OnnxRuntimeSession(tmp_path / "nothing.onnx") as session:
         assert not session.run(sample(1.0))["dets"].any()
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_an_open_batch_is_run_with_different_samples_in_it(tmp_path: Path, shift: int) -> None:
+    # With a shift each sample is moved away from the first one of its batch, which does nothing to one alone.
+    onnx.save(
+        onnx.parser.parse_model(f"""
+            <ir_version: 8, opset_import: ["" : 13]> g (float[N,3,4] x) => (float[N,3,4] y)
+            <int64[1] from = {{0}}, int64[1] to = {{1}}, int64[1] axes = {{0}}, float used = {{{shift}}}>
+            {{
+                first = Slice (x, from, to, axes)
+                gap = Sub (x, first)
+                moved = Mul (gap, used)
+                y = Add (x, moved)
+            }}"""),
+        tmp_path / "mixed.onnx",
+    )
+
+    class Plain(Network):
+        def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+            return {"y": feeds["x"]}
+
+    network = Plain(moved, batch="N")
+    network.outputs = (TensorSpec(name="y", shape=("N", 3, 4), dtype="float32"),)
+    if shift:
+        with pytest.raises(ExportError, match="differs from the network on sample 2, output y"):
+            prove(tmp_path / "mixed.onnx", network, 1.0, 2.0)
+    else:
+        prove(tmp_path / "mixed.onnx", network, 1.0, 2.0)
