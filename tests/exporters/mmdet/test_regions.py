@@ -28,7 +28,7 @@ def _boxes(*sides: float) -> Any:
     return np.concatenate([corner, corner + np.array(sides)[:, None]], axis=1).astype(np.float32)
 
 
-@pytest.mark.parametrize("traced", [(10, 70), (10, 12, 70, 60), (9, 11)])
+@pytest.mark.parametrize("traced", [(10, 70), (10, 12, 70, 60), (9, 11), ()])
 def test_the_traced_image_does_not_say_how_many_regions_a_level_has(
     traced: tuple[float, ...], tmp_path: Path
 ) -> None:
