@@ -12,6 +12,14 @@ import pytest
 from PIL import Image
 
 from graphopt.core.errors import DatasetError, PreconditionError
+from graphopt.core.preprocessing import (
+    DecodeCv2,
+    NormalizeMmcv,
+    PadBehindTo,
+    ResizeEdgesCv2,
+    SwapChannels,
+    ToNchw,
+)
 from graphopt.recipes import input_probe
 from graphopt.recipes.input_comparison import compare_inputs
 from graphopt.recipes.recipe import Recipe
@@ -249,3 +257,32 @@ def test_a_recipe_that_mixes_colours_is_refused(
     monkeypatch.setattr(input_probe, "preprocess", grey)
     with pytest.raises(PreconditionError, match="mixes colours"):
         compare_inputs(recipe, dataset, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({}, "rounding"),
+        ({"side": "middle"}, "padding_side"),
+        ({"order": "BGR"}, "channel_order"),
+        ({"interpolation": "nearest"}, "resize_kernel"),
+        ({"fit": "stretch"}, "aspect"),
+        ({"padding_level": (0, 0, 0)}, "padding_value"),
+    ],
+)
+def test_the_preprocessing_of_mmdet_3_is_followed_too(
+    fields: dict[str, Any], cause: str, pictures: Path, tmp_path: Path
+) -> None:
+    height, width = CANVAS["nas_fpn"]
+    made = {"side": "upper left", **fields}
+    recipe, dataset = inputs_of(pictures, tmp_path, **made)
+    steps = (
+        DecodeCv2(),
+        ResizeEdgesCv2(longest=width, shortest=height, width=width, height=height),
+        NormalizeMmcv(mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395)),
+        SwapChannels(),
+        PadBehindTo(width=width, height=height, value=(0.0, 0.0, 0.0)),
+        ToNchw(),
+    )
+    verdict = compare_inputs(dataclasses.replace(recipe, preprocessing=steps), dataset, tmp_path)
+    assert verdict.cause == cause, verdict.sentence

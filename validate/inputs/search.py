@@ -103,9 +103,12 @@ class Search:
             if near.rule is not None:
                 by_rule[id(near.rule)] = min(near.rms, by_rule.get(id(near.rule), np.inf))
         ranked = sorted(self.rules, key=lambda pair: by_rule.get(id(pair[0]), np.inf))
+        kernels = (*self._kernels, *moved_by_halves(self._recipe.kernel))
         for rule, placed in ranked[:_CLOSER_LOOKS]:
-            for kernel in (*self._kernels, *moved_by_halves(self._recipe.kernel)):
+            for kernel in kernels:
                 yield self._try(kernel, rule, placed)
+            if fitting := [each.kernel for each in found.exact if each.kernel is not None]:
+                kernels = tuple(kernel for kernel in kernels if kernel in fitting)  # one is enough to go by
 
     def _try(self, kernel: Kernel | None, rule: Rule | None, place: Placement) -> list[Candidate]:
         look, recipe = self._look, self._recipe
