@@ -52,8 +52,8 @@ def channels_reversed(image: ExpectedInput, probe: Probe) -> Array:
     return _placed(image, probe, _own_levels(image, probe)[..., ::-1])
 
 
-def without_mean(image: ExpectedInput, probe: Probe) -> Array:
-    """The mean of the channels in the opposite order, as it is after a swap of the channels alone."""
+def other_mean(image: ExpectedInput, probe: Probe) -> Array:
+    """The mean of the channels in the opposite order; 20 levels less where they are all alike."""
     channels = probe.channels
     mean = np.array(channels.mean)
     moved = (mean - mean[::-1]) if np.ptp(mean) else mean - 20
@@ -93,7 +93,7 @@ def other_side(image: ExpectedInput, probe: Probe) -> Array:
 
 INPUTS: dict[str, Change] = {
     "BGR for RGB": channels_reversed,
-    "wrong mean": without_mean,
+    "wrong mean": other_mean,
     "nearest resize": nearest,
     "padding on the wrong side": other_side,
     "half-pixel shift": half_a_pixel,

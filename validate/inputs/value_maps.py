@@ -161,7 +161,7 @@ def _raw(own: ChannelMap) -> ChannelMap:
 def ways(own: ChannelMap, *, raw: bool) -> Iterator[ValueMap]:
     """Yield the recipe's way and known mistakes, each in every order of the colours."""
     for order in ORDERS:
-        moved = _moved(own.order, order)
+        moved = _moved(own.order, order, aipp=raw)
         if raw:
             yield ValueMap(
                 channels=ChannelMap(order, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), causes=moved, cost=len(moved)
@@ -194,10 +194,11 @@ def _back(triple: tuple[T, T, T]) -> tuple[T, T, T]:
     return triple[2], triple[1], triple[0]
 
 
-def _moved(own: Order, order: Order) -> tuple[InputCause, ...]:
+def _moved(own: Order, order: Order, *, aipp: bool = False) -> tuple[InputCause, ...]:
     if own == order:
         return ()
-    return (InputCause(name="channel_order", sentence=_order_sentence(own, order)),)
+    swap = " (right where AIPP swaps them: rbuv_swap_switch)" if aipp and order == _back(own) else ""
+    return (InputCause(name="channel_order", sentence=_order_sentence(own, order) + swap),)
 
 
 def _order_sentence(own: Order, order: Order) -> str:

@@ -92,6 +92,7 @@ def test_what_no_line_explains_has_no_explanation() -> None:
 def test_whole_levels_are_not_to_be_normalised() -> None:
     assert names(found(LEVELS, raw=True)) == [()]
     assert names(found(LEVELS[:, ::-1], raw=True)) == [("channel_order",)]
+    assert "rbuv_swap_switch" in found(LEVELS[:, ::-1], raw=True)[0].causes[0].sentence
     (way,) = found(LEVELS * 0.5, raw=True)
     assert "2, 2, 2 levels divide" in way.causes[0].sentence
 
