@@ -12,7 +12,7 @@ from graphopt.validate.inputs.resampling import Kernel, Levels, moved_by_halves
 from graphopt.validate.inputs.value_maps import SLACK, ValueMap, distances, explanations, fitted
 from graphopt.validate.inputs.verdict import InputCause
 
-_CLOSER_LOOKS = 8
+_CLOSER_LOOKS = 14
 """Placements that are tried with every kernel, best first."""
 
 
