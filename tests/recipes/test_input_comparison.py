@@ -148,11 +148,22 @@ def test_files_with_different_mistakes_are_named_only_partly(pictures: Path, tmp
     assert "explains 1 of the 2 that differ" in verdict.sentence
 
 
-def test_images_without_colours_do_not_tell_whose_mean_it_is(pictures: Path, tmp_path: Path) -> None:
-    grey = tmp_path / "grey"
-    grey.mkdir()
+@pytest.fixture
+def grey(pictures: Path, tmp_path: Path) -> Path:
+    """The pictures without colours."""
+    folder = tmp_path / "grey"
+    folder.mkdir()
     for path in pictures.iterdir():
-        Image.open(path).convert("L").save(grey / path.name)
+        Image.open(path).convert("L").save(folder / path.name)
+    return folder
+
+
+def test_of_two_explanations_the_one_with_a_cause_less_is_named(grey: Path, tmp_path: Path) -> None:
+    recipe, dataset = inputs_of(grey, tmp_path / "bins", std=(1, 1, 1))
+    assert compare_inputs(recipe, dataset, tmp_path / "bins").cause == "std"
+
+
+def test_images_without_colours_do_not_tell_whose_mean_it_is(grey: Path, tmp_path: Path) -> None:
     recipe, dataset = inputs_of(grey, tmp_path / "bins", swapped_after=True, layout="HWC")
     verdict = compare_inputs(recipe, dataset, tmp_path / "bins")
     assert verdict.outcome is InputOutcome.AMBIGUOUS

@@ -52,7 +52,9 @@ def confirmed(found: Found, looks: Sequence[Look], recipe: Recipe) -> list[Expla
     if not kept:
         return []
     best = max(_rank(each) for each in kept)
-    return [each for each in kept if _rank(each) == best]
+    good = [each for each in kept if _rank(each) == best]
+    # Of two that differ in one more cause, the one without it is simpler.
+    return [each for each in good if not any(other.names < each.names for other in good)]
 
 
 def _rank(explanation: Explanation) -> tuple[int, bool, float]:
