@@ -237,7 +237,7 @@ def _(step: NormalizeMmcv, pixels: Pixels) -> Pixels:
     if not all(step.std):
         raise UsageError(f"NormalizeMmcv divides by zero: std is {step.std}")
     centred = pixels.astype(np.float32, copy=False) - np.array(step.mean, np.float32)
-    return (centred * (1 / np.array(step.std, np.float64))).astype(np.float32)
+    return (centred * (1 / np.array(step.std, np.float32).astype(np.float64))).astype(np.float32)
 
 
 @_apply.register

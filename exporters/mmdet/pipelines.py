@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from graphopt.core.errors import UsageError
 from graphopt.core.preprocessing import (
     DecodeCv2,
@@ -93,8 +91,7 @@ class Preprocessing:
         normalize = self._transforms.get("Normalize")
         if normalize:
             swap = [SwapChannels()] if normalize.get("to_rgb", True) else []
-            # The transform keeps both as float32.
-            mean, std = (_three(np.array(normalize[name], np.float32).tolist()) for name in ("mean", "std"))
+            mean, std = (_three(normalize[name]) for name in ("mean", "std"))
             steps += [*swap, NormalizeMmcv(mean=mean, std=std)]
         if "Pad" in self._transforms:
             steps.append(PadBehindTo(height=height, width=width, value=self._colour()))

@@ -12,8 +12,8 @@ from graphopt.runtime.preprocess import preprocess
 
 cv2: Any = pytest.importorskip("cv2")
 
-IMAGENET: Any = np.array([[123.675, 116.28, 103.53], [58.395, 57.12, 57.375]])
-CAFFE: Any = np.array([[102.9801, 115.9465, 122.7717], [1.0, 1.0, 1.0]])
+IMAGENET: Any = np.array([[123.675, 116.28, 103.53], [58.395, 57.12, 57.375]], np.float32)
+CAFFE: Any = np.array([[102.9801, 115.9465, 122.7717], [1.0, 1.0, 1.0]], np.float32)
 
 
 def _by_hand(path: Path, height: int, width: int, *, rgb: bool, half_up: bool, moments: Any) -> np.ndarray:
@@ -25,8 +25,8 @@ def _by_hand(path: Path, height: int, width: int, *, rgb: bool, half_up: bool, m
     pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
     if rgb:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)
-    cv2.subtract(pixels, moments[:1], pixels)
-    cv2.multiply(pixels, 1 / moments[1:], pixels)
+    cv2.subtract(pixels, np.float64(moments[:1]), pixels)
+    cv2.multiply(pixels, 1 / np.float64(moments[1:]), pixels)
     top, left = (height - size[1]) // 2, (width - size[0]) // 2
     borders = (top, height - size[1] - top, left, width - size[0] - left)
     whole = cv2.copyMakeBorder(pixels, *borders, cv2.BORDER_CONSTANT, value=(0, 0, 0))

@@ -54,8 +54,8 @@ def padded(pixels: Any, width: int, height: int) -> np.ndarray:
 def normalised(pixels: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Any:
     """Subtraction and multiplication by the inverse, in place, as mmcv does both."""
     result = pixels.copy().astype(np.float32)
-    cv2.subtract(result, np.float64(np.array(mean).reshape(1, -1)), result)
-    cv2.multiply(result, 1 / np.float64(np.array(std).reshape(1, -1)), result)
+    cv2.subtract(result, np.float64(np.array(mean, np.float32).reshape(1, -1)), result)
+    cv2.multiply(result, 1 / np.float64(np.array(std, np.float32).reshape(1, -1)), result)
     return result
 
 

@@ -174,7 +174,8 @@ class NormalizeMmcv:
     """Subtract ``mean`` from pixels and multiply by ``1 / std``, as mmcv 1.2.7 does through OpenCV.
 
     The difference is rounded to float32; quotient and product are float64, and rounded once. That
-    differs in the last bit from ``NormalizePixels``.
+    differs in the last bit from ``NormalizePixels``. Whoever calls mmcv hands it arrays of float32 (mmdet's
+    transform, the published scripts), so both numbers are rounded to it first.
 
     Attributes:
         mean: one value per channel, of pixels 0..255.
