@@ -17,8 +17,12 @@ from graphopt.runtime.datasets.synthetic_pedestrians import write_synthetic_peta
 Picture = Any
 """float32 [h, w, 3]."""
 
-_MEAN, _STD = np.float64(np.float32([[[123.675, 116.28, 103.53]], [[58.395, 57.12, 57.375]]]))
-_CAFFE_MEAN, _CAFFE_STD = np.float64(np.float32([[[102.9801, 115.9465, 122.7717]], [[1.0, 1.0, 1.0]]]))
+_MEAN, _STD = np.array([[[123.675, 116.28, 103.53]], [[58.395, 57.12, 57.375]]], np.float32).astype(
+    np.float64
+)
+_CAFFE_MEAN, _CAFFE_STD = np.array([[[102.9801, 115.9465, 122.7717]], [[1.0, 1.0, 1.0]]], np.float32).astype(
+    np.float64
+)
 _UNIT_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _UNIT_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
