@@ -12,7 +12,7 @@ from graphopt.core.files import output_errors, write_json
 from graphopt.runtime.scenes.crowd import DrawnObject, draw_crowd
 from graphopt.runtime.scenes.objects import OBJECTS
 
-_SIZES = ((640, 480), (640, 427), (480, 640), (500, 375), (640, 360), (427, 640), (640, 640), (375, 500))
+SIZES = ((640, 480), (640, 427), (480, 640), (500, 375), (640, 360), (427, 640), (640, 640), (375, 500))
 """Width and height, as COCO's images have them."""
 _OBJECTS = (32, 48)
 """Drawn per image; some hide others."""
@@ -24,7 +24,7 @@ def write_coco(
     train: int,
     val: int,
     seed: int,
-    sizes: Sequence[tuple[int, int]] = _SIZES,
+    sizes: Sequence[tuple[int, int]] = SIZES,
     objects: tuple[int, int] = _OBJECTS,
 ) -> Path:
     """Write ``coco`` with ``train2017``, ``val2017`` (JPEG) and ``annotations/instances_*.json``.

@@ -15,6 +15,7 @@ from graphopt.core.tensors import TensorSpec
 from graphopt.exporters.mmdet.classes import class_names, class_names_of
 from graphopt.exporters.mmdet.configs import needed, read_config
 from graphopt.exporters.mmdet.pipelines import Preprocessing
+from graphopt.recipes.demo_detector import with_demo
 from graphopt.recipes.detector_parts import CLEAN, DETS, LABELS
 from graphopt.recipes.mmdet_export import build_detector, load_detector_weights, warn_of_odd_size
 from graphopt.recipes.recipe import Recipe
@@ -78,7 +79,7 @@ def recipe_for(rest: str) -> Recipe:
         _compare_classes(classes, class_names_of(meta), checkpoint)
         return meta
 
-    return Recipe(
+    recipe = Recipe(
         name=f"mmdet:{place}:{height}x{width}",
         title=f"{Path(place).stem}: object detection, mmdet, input {height}x{width}",
         inputs=(
@@ -110,6 +111,7 @@ def recipe_for(rest: str) -> Recipe:
         atc={"input_format": "NCHW", "log": "error"},
         digest=hashlib.sha256(json.dumps(model, sort_keys=True, default=str).encode()).hexdigest(),
     )
+    return with_demo(recipe)
 
 
 def _split(rest: str) -> tuple[str, tuple[int, int] | None]:

@@ -1,6 +1,7 @@
 """Faster R-CNN R50 FPN with deformable convolutions in stages 3 to 5: two-stage detection (COCO)."""
 
 from graphopt.core.comparison import Tolerance
+from graphopt.recipes.demo_detector import with_demo
 from graphopt.recipes.detector_parts import (
     CLEAN,
     DETS,
@@ -21,7 +22,7 @@ _CONFIG = "faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco"
 def faster_rcnn_dcn_recipe(side: int) -> Recipe:
     """Return the recipe for square inputs of another size, in pixels."""
     steps = square_rgb_steps(side)
-    return Recipe(
+    recipe = Recipe(
         name="faster_rcnn_dcn",
         title="Faster R-CNN with deformable convolutions: object detection, ResNet-50 FPN, COCO",
         build=network(_CONFIG, (side, side)),
@@ -59,6 +60,7 @@ def faster_rcnn_dcn_recipe(side: int) -> Recipe:
             ),
         ),
     )
+    return with_demo(recipe)
 
 
 RECIPE = faster_rcnn_dcn_recipe(1216)

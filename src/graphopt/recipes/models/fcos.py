@@ -5,6 +5,7 @@ from dataclasses import replace
 from graphopt.core.comparison import Tolerance
 from graphopt.core.preprocessing import DecodeCv2, NormalizeMmcv, PadCentredTo, ResizeToFitCv2, Step, ToNchw
 from graphopt.core.tensors import TensorSpec
+from graphopt.recipes.demo_detector import with_demo
 from graphopt.recipes.detector_parts import CLEAN, DETS, LABELS, load_weights, network
 from graphopt.recipes.recipe import Published, Recipe
 from graphopt.runtime.tasks.detection import DetectionTask
@@ -22,7 +23,7 @@ def fcos_recipe(height: int, width: int) -> Recipe:
     """Return the recipe for inputs of another size, in pixels."""
     steps = _steps(height, width)
     outputs = {spec.name: replace(spec, shape=(_BATCH, *spec.shape)) for spec in (DETS, LABELS)}
-    return Recipe(
+    recipe = Recipe(
         name="fcos",
         title="FCOS: object detection, ResNet-50-caffe FPN, COCO",
         build=network(_CONFIG, (height, width), changes=_CHANGES, batched=True, order=_ORDER),
@@ -60,6 +61,7 @@ def fcos_recipe(height: int, width: int) -> Recipe:
             ),
         ),
     )
+    return with_demo(recipe)
 
 
 def _steps(height: int, width: int) -> tuple[Step, ...]:

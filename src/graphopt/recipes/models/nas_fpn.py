@@ -1,6 +1,7 @@
 """RetinaNet R50 NAS-FPN, crop640, 50 epochs: one-stage detection with a searched pyramid (COCO)."""
 
 from graphopt.core.comparison import Tolerance
+from graphopt.recipes.demo_detector import with_demo
 from graphopt.recipes.detector_parts import (
     CLEAN,
     DETS,
@@ -21,7 +22,7 @@ _CONFIG = "retinanet_r50_nasfpn_crop640-50e_coco"
 def nas_fpn_recipe(side: int) -> Recipe:
     """Return the recipe for square inputs of another size, in pixels."""
     steps = square_rgb_steps(side)
-    return Recipe(
+    recipe = Recipe(
         name="nas_fpn",
         title="RetinaNet with NAS-FPN: object detection, ResNet-50, COCO",
         build=network(_CONFIG, (side, side)),
@@ -51,6 +52,7 @@ def nas_fpn_recipe(side: int) -> Recipe:
             Published(what="images/s at batch 1, Ascend 310P", value=62.18, source=_GUIDE),
         ),
     )
+    return with_demo(recipe)
 
 
 RECIPE = nas_fpn_recipe(640)
