@@ -15,6 +15,8 @@ _OFFSET_BIAS, _OFFSET_SPREAD = 0.5, 0.1
 of the latter, rounding grows threefold in each such layer, and no two runtimes agree."""
 _BIAS, _BIAS_SPREAD = 1.0, 0.5
 """In deviations: unlike thresholds make unlike channels, a positive mean lets most of the signal pass."""
+_NECK_BIAS = 3.0
+"""Of norms in a pyramid, where a search put many in a row: with less, what one image has in common decides."""
 _FROM_ABOVE = 0.5
 """Deviation of a pyramid's lateral answer beside that of the finer level: what is small stays visible."""
 _AROUND = 0.1
@@ -75,7 +77,7 @@ def _fill(torch: Any, name: str, layer: Any) -> None:
         torch.nn.init.kaiming_normal_(layer.weight)
     elif isinstance(layer, (torch.nn.modules.batchnorm._BatchNorm, torch.nn.GroupNorm)):
         if name.startswith("neck."):
-            torch.nn.init.normal_(layer.bias, _BIAS, _BIAS_SPREAD)
+            torch.nn.init.normal_(layer.bias, _NECK_BIAS, _BIAS_SPREAD)
         elif not name.startswith("backbone."):  # levels may have norms of their own before what they share
             torch.nn.init.constant_(layer.bias, _BIAS)
     elif isinstance(layer, torch.nn.Linear):

@@ -202,6 +202,7 @@ def _rewritten(run: _Run, raw: StageRecord) -> StageRecord:
             force=True,
             on_progress=run.say,
         )
+        _keep_golden(run)
         return report.to_json()
 
     depends = {
@@ -210,6 +211,18 @@ def _rewritten(run: _Run, raw: StageRecord) -> StageRecord:
         "plugins": [plugin_sha256(find_pass(step.name)) for step in recipe.passes],
     }
     return run.folder.stage("rewritten", depends, work, outputs=(_REWRITTEN, f"{_REWRITTEN}.json"))
+
+
+def _keep_golden(run: _Run) -> None:
+    """Put the export's inputs beside the rewritten model: copies made of it are verified with them.
+
+    On made-up inputs a trained detector may see nothing, which proves nothing.
+    """
+    golden = run.path(_RAW).with_name(GOLDEN_FILE)
+    kept = run.path(_REWRITTEN).with_name(GOLDEN_FILE)
+    kept.unlink(missing_ok=True)
+    if golden.is_file():
+        shutil.copyfile(golden, kept)
 
 
 def _compiled(run: _Run) -> dict[str, StageRecord]:
