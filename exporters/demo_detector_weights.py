@@ -16,7 +16,7 @@ of the latter, rounding grows threefold in each such layer, and no two runtimes 
 _BIAS, _BIAS_SPREAD = 1.0, 0.5
 """In deviations: unlike thresholds make unlike channels, a positive mean lets most of the signal pass."""
 _NECK_BIAS = 3.0
-"""Of norms in a pyramid, where a search put many in a row: with less, what one image has in common decides."""
+"""Of norms in a pyramid, where many stand in a row: with less, what a whole image has in common decides."""
 _FROM_ABOVE = 0.5
 """Deviation of a pyramid's lateral answer beside that of the finer level: what is small stays visible."""
 _AROUND = 0.1

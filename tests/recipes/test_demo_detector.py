@@ -14,9 +14,11 @@ from graphopt.core.detection_sets import compare_detections
 from graphopt.core.detections import Detections
 from graphopt.core.errors import UsageError
 from graphopt.exporters.checkpoint import read_checkpoint
+from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.demo_detector import make_detector_demo
 from graphopt.recipes.models.faster_rcnn_dcn import faster_rcnn_dcn_recipe
 from graphopt.recipes.models.fcos import fcos_recipe
+from graphopt.recipes.pipeline import PipelineOptions, run_pipeline
 from graphopt.recipes.recipe import Demo, Recipe
 from graphopt.runtime.preprocess import preprocess
 
@@ -30,7 +32,7 @@ pytestmark = [
     ),
 ]
 RECIPES = {"fcos": lambda: fcos_recipe(96, 128), "faster_rcnn_dcn": lambda: faster_rcnn_dcn_recipe(128)}
-COUNTS = {"fit_images": 12, "test_images": 3}
+COUNTS = {"fit_images": 16, "test_images": 3}
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +123,23 @@ def _digest(checkpoint: Path) -> str:
     for name, array in sorted(read_checkpoint(checkpoint).tensors().items()):
         digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["retinanet_r50_fpn_1x_coco", "faster-rcnn_r50_fpn_1x_coco"])
+def test_the_pipeline_keeps_what_the_demo_detects(config: str, tmp_path: Path) -> None:
+    recipe = find_recipe(f"mmdet:{config}:96x128")
+    options = PipelineOptions(
+        folder=tmp_path / "run", demo=True, targets=("onnxruntime",), batches=(1,), limit=2, estimates=False
+    )
+    report = run_pipeline(recipe, options)
+    assert report.ok, report.problems
+    rows = {row.stage: row for row in report.stages}
+    assert list(rows) == ["torch", "raw", "rewritten", "onnxruntime"]
+    assert rows["torch"].metric is not None
+    assert rows["torch"].metric > 0
+    for name in ("raw", "rewritten", "onnxruntime"):
+        assert rows[name].max_error is not None
+        assert rows[name].max_error < 1e-2  # pixels
+    again = run_pipeline(recipe, options)
+    assert all(row.reused for row in again.stages)
