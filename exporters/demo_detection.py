@@ -34,7 +34,7 @@ _CALIBRATED, _PIXELS = 3, 600_000
 _HELD_OUT = 5
 """Windows by which detections are counted, which are not fitted."""
 _LEAST = 10
-_PER_IMAGE = 45
+_PER_IMAGE = 70
 """Detections wanted of a whole image: more than 20 of each, fewer than the 100 that are kept."""
 _TOP = 0.9
 """Score of what the fit is most sure of."""
@@ -84,7 +84,7 @@ def make_detector_checkpoint(
         first = fitted[: max(_CALIBRATED, _PIXELS // windows[0][0][0].numel())]
         seed_detector(model, torch.stack([image for image, _ in first]), seed=seed)
         fit = _fit_two_stages if hasattr(model, "roi_head") else _fit_one_stage
-        fit(model, fitted, held, _PER_IMAGE * share, seed)
+        fit(model, fitted, held, share, seed)
     _LOGGER.info("fitted a %s to %d windows of drawn scenes", type(model).__name__, len(fitted))
     state: dict[str, torch.Tensor] = model.state_dict()
     return state
@@ -116,7 +116,7 @@ def _window(
     return (torch.from_numpy(part), labels), height * width / (sides[0] * sides[1])
 
 
-def _fit_one_stage(model: Any, fitted: list[Window], held: list[Window], wanted: float, seed: int) -> None:
+def _fit_one_stage(model: Any, fitted: list[Window], held: list[Window], share: float, seed: int) -> None:
     torch: Any = require("torch", extra="torch", purpose=_PURPOSE)
     head = model.bbox_head
     fit = DenseHeadFit(head, seed=seed)
@@ -138,10 +138,10 @@ def _fit_one_stage(model: Any, fitted: list[Window], held: list[Window], wanted:
         ]
         return sum(len(one.bboxes) for one in found) / len(found)
 
-    fit.set_logits(*_logits(count, qualities, wanted, float(model.test_cfg.get("score_thr", 0))))
+    fit.set_logits(*_logits(count, qualities, _PER_IMAGE * share, float(model.test_cfg.get("score_thr", 0))))
 
 
-def _fit_two_stages(model: Any, fitted: list[Window], held: list[Window], wanted: float, seed: int) -> None:
+def _fit_two_stages(model: Any, fitted: list[Window], held: list[Window], share: float, seed: int) -> None:
     torch: Any = require("torch", extra="torch", purpose=_PURPOSE)
     multiclass_nms: Any = importlib.import_module("mmdet.models.layers").multiclass_nms
     head, settings = model.rpn_head, model.test_cfg.rcnn
@@ -165,7 +165,8 @@ def _fit_two_stages(model: Any, fitted: list[Window], held: list[Window], wanted
             for item, (_, labels) in zip(levels, fitted, strict=False)
         ]
     )
-    answers = [regions.answers(item, proposals(item)) for item in levels[len(fitted) :]]
+    most = max(1, round(share * model.test_cfg.rpn.max_per_img))  # a window's part of an image's proposals
+    answers = [regions.answers(item, proposals(item)[:most]) for item in levels[len(fitted) :]]
     margins = torch.cat([scores[:, :-1].max(1)[0] - scores[:, -1] for scores, _ in answers])
 
     def count(scale: float, shift: float) -> float:
@@ -178,7 +179,7 @@ def _fit_two_stages(model: Any, fitted: list[Window], held: list[Window], wanted
             total += len(found[0])
         return total / len(answers)
 
-    regions.set_logits(*_logits(count, margins, wanted, float(settings.score_thr)))
+    regions.set_logits(*_logits(count, margins, _PER_IMAGE * share, float(settings.score_thr)))
 
 
 def _logits(

@@ -74,7 +74,7 @@ def test_it_detects_in_unseen_images_what_mmdet_and_the_export_agree_on(made: An
             answer = dict(zip((spec.name for spec in recipe.outputs), module(image), strict=True))
         rows = answer["dets"].reshape(-1, 5)
         kept = rows[:, 4] > 0
-        assert 20 <= len(wanted) < 100
+        assert 20 <= len(wanted) <= 100  # all that is kept: at this size images differ a lot
         classes.update(labels.tolist())
         compared = compare_detections(
             (wanted.numpy(), labels.numpy()),
@@ -136,10 +136,10 @@ def test_the_pipeline_keeps_what_the_demo_detects(config: str, tmp_path: Path) -
     assert report.ok, report.problems
     rows = {row.stage: row for row in report.stages}
     assert list(rows) == ["torch", "raw", "rewritten", "onnxruntime"]
-    assert rows["torch"].metric is not None
-    assert rows["torch"].metric > 0
+    assert (rows["torch"].metric or 0) > 0
     for name in ("raw", "rewritten", "onnxruntime"):
-        assert rows[name].max_error is not None
-        assert rows[name].max_error < 1e-2  # pixels
+        error = rows[name].max_error
+        assert error is not None
+        assert error < 1e-2  # pixels
     again = run_pipeline(recipe, options)
     assert all(row.reused for row in again.stages)
