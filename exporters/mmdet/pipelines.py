@@ -22,7 +22,6 @@ Settings = Mapping[str, Any]
 _NO_IMAGE = (
     "LoadAnnotations",
     "PackDetInputs",
-    "RandomFlip",  # of 2.x: the flip is off, which _flattened checks
     "DefaultFormatBundle",
     "ImageToTensor",
     "Collect",
@@ -100,6 +99,8 @@ class Preprocessing:
         if not normalize and ToFloat32() not in steps:
             steps.append(ToFloat32())
         if self._data.get("mean") is not None:
+            if self._data.get("std") is None:
+                raise self._refusal("a mean without a std")
             steps.append(Normalize(mean=_three(self._data["mean"]), std=_three(self._data["std"])))
         if "Pad" not in self._transforms:
             value = float(self._data.get("pad_value") or 0)
@@ -208,10 +209,11 @@ def _flattened(transforms: Sequence[Any], where: str) -> list[Settings]:
         scale = item.get("img_scale")
         if item.get("flip") or not isinstance(scale, (tuple, list)) or not isinstance(scale[0], int):
             raise UsageError(f"{where} tests at several sizes or mirrored, which graphopt does not do")
-        inner = [dict(part) for part in item["transforms"]]
+        # Its own flip decides, which is off.
+        inner = [dict(part) for part in item["transforms"] if _named(part)[0] != "RandomFlip"]
         for part in inner:
             if _named(part)[0] == "Resize":
-                part.setdefault("img_scale", scale)
+                part["img_scale"] = scale  # one of the transform's own takes no part
                 part.setdefault("keep_ratio", True)  # the default was another one before 3.0
         found += inner
     return found

@@ -63,6 +63,11 @@ class DataFiles:
             )
         return source, Span(offset, length)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that were found, by name."""
+        return tuple(sorted(source.path for source in self._sources.values()))
+
     def _source(self, location: PurePosixPath, where: str) -> SourceFile:
         if location not in self._sources:
             path = self._model.parent / location

@@ -71,6 +71,18 @@ def load_model(path: Path, *, max_bytes: int = _MAX_BYTES, allow_stripped: bool 
         return _completed(model, str(path))
 
 
+def data_files(path: Path) -> tuple[Path, ...]:
+    """Return the files beside an ONNX file that hold weights of it; mostly none.
+
+    Raises:
+        InvalidModelError: as ``load_model``.
+    """
+    with rarely_collected():
+        found = DataFiles(path)
+        ModelReader(open_model(path), found, _MAX_BYTES).read(allow_stripped=True)
+        return found.paths
+
+
 def from_proto(proto: onnx.ModelProto) -> ir.Model:
     """Return the model of a protobuf message, with the checks of ``load_model``.
 

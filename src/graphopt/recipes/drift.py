@@ -16,6 +16,7 @@ from graphopt.recipes.drift_stages import DEVICE, HALF, HALF_NMS, INPUTS, DriftS
 from graphopt.recipes.evaluation import Evaluation
 from graphopt.recipes.progress import Progress, Silent
 from graphopt.recipes.recipe import Recipe
+from graphopt.recipes.run_checkpoint import check_exported_from
 from graphopt.recipes.run_sources import RunSources
 from graphopt.runtime.disagreement import Disagreement
 from graphopt.runtime.predictions import Predictions
@@ -118,6 +119,8 @@ def measure_drift(recipe: Recipe, options: DriftOptions, *, progress: Progress |
 def _stages(recipe: Recipe, options: DriftOptions, progress: Progress) -> DriftStages:
     if options.checkpoint is not None and not options.checkpoint.is_file():
         raise CheckpointError(f"the checkpoint {options.checkpoint} does not exist, or is not a file")
+    if options.checkpoint is not None:
+        check_exported_from(options.run, options.checkpoint)
     stored = RunSources.load(options.run)
     sources = replace(
         stored,

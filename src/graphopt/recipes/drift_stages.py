@@ -16,6 +16,7 @@ from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.words import counted
 from graphopt.recipes.progress import Progress
 from graphopt.recipes.recipe import Recipe
+from graphopt.recipes.run_checkpoint import check_exported_from
 from graphopt.recipes.run_folder import RunFolder
 from graphopt.recipes.run_sources import RunSources, run_versions
 from graphopt.recipes.scoring import Scorer
@@ -145,6 +146,10 @@ class DriftStages:
         checkpoint = self.sources.checkpoint
         if checkpoint is None:
             return Row(stage="torch", predictions=None, note="no checkpoint is known; add --checkpoint FILE")
+        try:
+            check_exported_from(self.run, checkpoint)
+        except CheckpointError as error:
+            return Row(stage="torch", predictions=None, note=f"not run: {error}")
         text = f"torch:{self.recipe.name}@{checkpoint}"
         return self._row("torch", lambda: parse_stage(text), checkpoint)
 

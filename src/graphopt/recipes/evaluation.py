@@ -5,11 +5,13 @@ from itertools import islice
 from pathlib import Path
 
 from graphopt.core.errors import UsageError
-from graphopt.core.files import check_output, output_errors, sha256_of
+from graphopt.core.files import check_output, output_errors
+from graphopt.core.model_digest import model_digest
 from graphopt.recipes.inference import named_results, recipe_of
 from graphopt.recipes.named_outputs import predict_named
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.run_checkpoint import TORCH, torch_stage
+from graphopt.recipes.run_sources import run_versions
 from graphopt.recipes.stage_panels import outputs_of, stage_panels
 from graphopt.recipes.stages import Stage, parse_stage
 from graphopt.runtime.datasets.image_folder import ImageFolder, ImageSample, is_image
@@ -185,8 +187,7 @@ def _answers(
             return original
         return named_results(stage.path, recipe.inputs, recipe.outputs, dataset)
     recipe.needed_steps("evaluate")
-    # The same file opened in another way gives other answers.
-    model_sha256 = f"{sha256_of(stage.path)} {stage.kind}" if stage.path is not None else ""
+    model_sha256 = _identity(stage, recipe) if store is not None else ""
     with stage.open(optimize=True) as session:
         return predict_named(
             session,
@@ -199,6 +200,14 @@ def _answers(
             data_digest=dataset.digest if store is not None else "",
             workers=workers,
         )
+
+
+def _identity(stage: Stage, recipe: Recipe) -> str:
+    """Name what answers: the same file opened in another way, or in another network, answers differently."""
+    if stage.path is None:
+        return ""
+    network = run_versions(recipe) if stage.kind == "torch" else {}
+    return " ".join((model_digest(stage.path), stage.kind, *map(str, network.items())))
 
 
 def _mapped(task: Task, box_mapping: str) -> Task:

@@ -15,6 +15,7 @@ from graphopt.core.artefacts import Artefact
 from graphopt.core.errors import MissingBackendError, UsageError
 from graphopt.core.files import sha256_of
 from graphopt.core.golden import GOLDEN_FILE
+from graphopt.core.model_digest import model_digest
 from graphopt.core.onnx_files import input_specs, load_model
 from graphopt.recipes.batches import batch_model
 from graphopt.recipes.compilation import CompileOptions, compile_model, make_target
@@ -144,7 +145,7 @@ def _raw(run: _Run, checkpoint: Path | None, data: Path | None) -> StageRecord:
         def copy() -> Mapping[str, Any]:
             return _copy_raw(run, source)
 
-        depends: dict[str, Any] = {"onnx": sha256_of(source)}
+        depends: dict[str, Any] = {"onnx": model_digest(source)}
         return run.folder.stage("raw", depends, copy, outputs=("raw",))
     assert checkpoint is not None
     if not checkpoint.is_file():

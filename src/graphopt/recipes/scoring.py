@@ -14,6 +14,7 @@ from graphopt.core.detections import detections_of_roles
 from graphopt.core.errors import DatasetError
 from graphopt.core.files import sha256_of
 from graphopt.core.mapped import blocks
+from graphopt.core.model_digest import model_digest
 from graphopt.core.onnx_files import input_specs, load_model, output_specs
 from graphopt.core.peak_memory import peak_memory
 from graphopt.core.session import Session
@@ -185,7 +186,7 @@ class Scorer:
         note: str = "",
     ) -> Scored:
         """Run a stage over all inputs, or take what an earlier run left."""
-        sha256 = sha256_of(file)
+        sha256 = model_digest(file)
         depends = self._depends(sha256, optimize=optimize)
         relative = f"predictions/{label}.npz"
         self.folder.path("predictions").mkdir(exist_ok=True)
@@ -223,7 +224,7 @@ class Scorer:
             score=score,
             seconds=record.seconds + (made.seconds if made else 0.0),
             bytes=0 if stage.is_estimate else _size(file),
-            sha256="" if stage.is_estimate else sha256,
+            sha256="" if stage.is_estimate else sha256_of(file),
             reused=record.reused and (made is None or made.reused),
             note=note,
             is_estimate=stage.is_estimate,
@@ -236,7 +237,7 @@ class Scorer:
     def stored(self, label: str, file: Path, *, optimize: bool = False) -> Predictions | None:
         """Return what an earlier run of the stage left; None when that does not hold any more."""
         relative = f"predictions/{label}.npz"
-        depends = self._depends(sha256_of(file), optimize=optimize)
+        depends = self._depends(model_digest(file), optimize=optimize)
         if not self.folder.holds(f"predict-{label}", depends, outputs=(relative,)):
             return None
         return named(Predictions.load(self.folder.path(relative)), self.recipe)

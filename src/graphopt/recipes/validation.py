@@ -15,6 +15,7 @@ from graphopt.core.roles import Roles
 from graphopt.core.session import Session
 from graphopt.core.tensors import TensorSpec
 from graphopt.recipes.roles import outputs_of, with_roles
+from graphopt.recipes.run_checkpoint import check_exported_from
 from graphopt.recipes.run_sources import RunSources
 from graphopt.recipes.samples import feeds_for
 from graphopt.recipes.stages import RUN_STAGES, Stage, parse_stage
@@ -132,6 +133,8 @@ def _stages_of_run(run: Path) -> list[str]:
     """Return every stage of a run that can run here, PyTorch first when its checkpoint is there."""
     recipe = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]
     checkpoint = RunSources.load(run).checkpoint
+    if checkpoint is not None:
+        check_exported_from(run, checkpoint)
     known = checkpoint is not None and checkpoint.is_file() and find_spec("torch")
     torch = [f"torch:{recipe}@{checkpoint}"] if known else []
     missing = () if find_spec("openvino") else ("openvino",)

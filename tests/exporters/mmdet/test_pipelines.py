@@ -149,7 +149,7 @@ def test_the_size_of_inputs_where_a_configuration_fixes_it(
 
 
 def test_a_pipeline_of_version_2_is_taken_out_of_its_augmentation() -> None:
-    inner = [
+    inner: list[dict[str, Any]] = [
         {"type": "Resize", "keep_ratio": True},
         {"type": "RandomFlip"},
         {"type": "Normalize", "mean": MEAN, "std": STD, "to_rgb": False},
@@ -162,6 +162,13 @@ def test_a_pipeline_of_version_2_is_taken_out_of_its_augmentation() -> None:
     steps = Preprocessing(old, "c").steps(96, 160)
     assert [type(step) for step in steps[:4]] == [DecodeCv2, ResizeEdgesCv2, NormalizeMmcv, PadBehindTo]
     assert ToFloat32() not in steps
+    # As in version 2, the size of the augmentation wins over one of the inner transform.
+    own = [{"type": "Resize", "keep_ratio": True, "img_scale": (40, 20)}, *inner[1:]]
+    other = {
+        **old,
+        "data": {"test": {"pipeline": [{"type": "LoadImageFromFile"}, {**test, "transforms": own}]}},
+    }
+    assert Preprocessing(other, "c").steps(96, 160) == steps
     with pytest.raises(UsageError, match="several sizes or mirrored"):
         Preprocessing({**old, "data": {"test": {"pipeline": [{**test, "flip": True}]}}}, "c")
 
@@ -171,6 +178,8 @@ def test_a_pipeline_of_version_2_is_taken_out_of_its_augmentation() -> None:
     [
         ((resize(133, 80), {"type": "YOLOXHSVRandomAug"}), {}, "the transform YOLOXHSVRandomAug"),
         ((resize(133, 80, backend="pillow"),), {}, "Resize with backend='pillow'"),
+        ((resize(133, 80), {"type": "RandomFlip", "prob": 0.5}), {}, "the transform RandomFlip"),
+        ((resize(133, 80),), {"mean": MEAN}, "a mean without a std"),
         ((resize(133, 80, interpolation="area"),), {}, "Resize with interpolation='area'"),
         ((resize(133, 80, ratio_range=2),), {}, "the option ratio_range of the transform Resize"),
         ((), {}, "a test pipeline in the order LoadImageFromFile,"),
