@@ -24,6 +24,11 @@ def test_what_prepare_wrote_is_equal(graphopt: Graphopt, fed: tuple[Path, Path])
     assert answer.code == 0
     assert "2 inputs equal to the recipe's, bit by bit" in answer.out
     assert "verdict: exact" in answer.out
+    assert "note:" not in answer.out
+    answer = graphopt("validate", "boxes", "--inputs", folder, "--data", data, "--samples", "1")
+    assert "note: 1 of 2 files were compared; --samples 2 compares all" in answer.out
+    answer = graphopt("validate", "boxes", "--inputs", folder, "--data", data, "--samples", "1", "--json")
+    assert (answer.json["images"], answer.json["files"]) == (1, 2)
 
 
 def test_a_difference_is_named_and_exits_1(graphopt: Graphopt, fed: tuple[Path, Path]) -> None:

@@ -65,6 +65,21 @@ def test_the_recipes_own_inputs_lose_nothing(measure: Measure, bins: Path) -> No
     assert row.note.startswith("equal to the recipe's own")
 
 
+def test_a_file_that_differs_behind_equal_ones_is_seen(
+    measure: Measure, bins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphopt.recipes.input_comparison.DEFAULT_LIMIT", 3)
+    assert measure(inputs=bins).inputs["sentence"].startswith("7 inputs equal")
+    *_, last = sorted((bins / "input_bin").iterdir())
+    (np.fromfile(last, np.float32) - 2).tofile(last)
+    report = measure(inputs=bins)
+    assert report.inputs["ok"] is False
+    assert report.inputs["sentence"].startswith("the first 6 inputs equal the recipe's, of the next 0 of 1")
+    assert rows(report)["inputs"].metric is not None
+    last.unlink()
+    assert rows(measure(inputs=bins))["inputs"].note.endswith("but 1 image without a file")
+
+
 def test_a_loss_at_the_input_is_told_from_one_on_the_device(
     measure: Measure, bins: Path, project: Path
 ) -> None:

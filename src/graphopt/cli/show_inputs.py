@@ -31,6 +31,7 @@ def compare_fed_files(
     from graphopt.cli.render import print_json, print_line, print_table
     from graphopt.recipes.catalogue import find_recipe
     from graphopt.recipes.drift_stages import open_images
+    from graphopt.recipes.fed_files import fed_files
     from graphopt.recipes.input_comparison import compare_inputs
     from graphopt.recipes.run_sources import RunSources
 
@@ -45,13 +46,18 @@ def compare_fed_files(
     try:
         dataset = open_images(recipe, RunSources(data=data, annotations=annotations))
         verdict = compare_inputs(recipe, dataset, folder, limit=limit)
+        files = len(fed_files(folder, dataset))
     finally:
         progress.clear()
     if as_json:
-        print_json("validate", {"recipe": recipe.name, "inputs": str(folder), **verdict.to_json()})
+        print_json(
+            "validate", {"recipe": recipe.name, "inputs": str(folder), "files": files, **verdict.to_json()}
+        )
         return 0 if verdict.ok else 1
     print_line(verdict.sentence)
     if len(verdict.causes) > 1:
         print_table("", ("cause", "what was done"), [(each.name, each.sentence) for each in verdict.causes])
+    if verdict.images < files:
+        print_line(f"note: {verdict.images} of {files} files were compared; --samples {files} compares all")
     print_line(f"verdict: {verdict.cause if verdict.ok else f'DIFFERENT ({verdict.cause})'}")
     return 0 if verdict.ok else 1

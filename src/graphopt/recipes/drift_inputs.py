@@ -10,7 +10,7 @@ from graphopt.core.tensors import Array
 from graphopt.core.words import counted
 from graphopt.recipes.drift_stages import INPUTS, DriftStages, Row
 from graphopt.recipes.fed_files import fed_files, model_input
-from graphopt.recipes.input_comparison import compare_inputs
+from graphopt.recipes.input_comparison import compare_every_input
 from graphopt.recipes.input_probe import Probe
 from graphopt.recipes.named_outputs import named, predict_named
 from graphopt.recipes.stages import parse_stage
@@ -26,8 +26,13 @@ def inputs_row(stages: DriftStages, folder: Path) -> tuple[InputVerdict, Row]:
         PreconditionError: the recipe's input is no picture of a fixed size.
     """
     stages.progress.say("comparing the inputs")
-    verdict = compare_inputs(stages.recipe, stages.dataset, folder)
+    verdict = compare_every_input(stages.recipe, stages.dataset, folder)
     if verdict.ok:
+        absent = len(stages.dataset) - verdict.images
+        if absent:
+            return verdict, _row(
+                None, f"equal to the recipe's own inputs, but {counted(absent, 'image')} without a file"
+            )
         return verdict, _row(None, "equal to the recipe's own inputs: nothing is lost there")
     if not verdict.dtype:
         return verdict, _row(None, f"not run: {verdict.cause}")

@@ -1,16 +1,19 @@
 """Compare the files that were fed to a device with a recipe's own preprocessing."""
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.core.errors import DatasetError
+from graphopt.core.words import counted
 from graphopt.recipes.fed_files import another_size, fed_files, input_canvas
 from graphopt.recipes.input_probe import Probe
 from graphopt.recipes.recipe import Recipe
-from graphopt.runtime.predictions import Samples
+from graphopt.runtime.predictions import Sample, Samples
 from graphopt.validate.inputs.expected import ExpectedInput
 from graphopt.validate.inputs.judging import judge
 from graphopt.validate.inputs.layouts import read_input
@@ -38,9 +41,35 @@ def compare_inputs(
         DatasetError: there are no such files, or not for these images.
         PreconditionError: the recipe has no preprocessing to one input with three channels.
     """
+    input_canvas(recipe)
+    return _compared(recipe, dataset, folder, fed_files(folder, dataset, limit=limit))
+
+
+def compare_every_input(recipe: Recipe, dataset: Samples, folder: Path) -> InputVerdict:
+    """Compare all files, not only the first; of the first few that differ, say what differs.
+
+    Arguments and errors are those of ``compare_inputs``.
+    """
+    input_canvas(recipe)
+    pairs = fed_files(folder, dataset)
+    verdict, worst = None, 0.0
+    for start in range(0, len(pairs), DEFAULT_LIMIT):
+        found = _compared(recipe, dataset, folder, pairs[start : start + DEFAULT_LIMIT])
+        if not found.ok:
+            before = f"the first {start} inputs equal the recipe's, of the next " if start else ""
+            return replace(found, sentence=before + found.sentence)
+        if verdict is None or (found.max_error or 0.0) > worst:
+            verdict, worst = found, found.max_error or 0.0
+    assert verdict is not None
+    sentence = verdict.sentence.replace(counted(verdict.images, "input"), counted(len(pairs), "input"), 1)
+    return replace(verdict, sentence=sentence, images=len(pairs), equal=len(pairs))
+
+
+def _compared(
+    recipe: Recipe, dataset: Samples, folder: Path, pairs: Sequence[tuple[Path, Sample]]
+) -> InputVerdict:
     probe = Probe(recipe.needed_steps("comparing inputs"), recipe.name)
     canvas = input_canvas(recipe)
-    pairs = fed_files(folder, dataset, limit=limit)
     flats: list[NDArray[np.generic]] = []
     for path, _ in pairs:
         flat = read_input(path, canvas)
