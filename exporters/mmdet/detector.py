@@ -142,6 +142,14 @@ def overlap_of(settings: Any, where: str) -> float:
     return float(overlap)
 
 
+def _most_of(settings: Any, where: str) -> int:
+    """Return how many boxes are kept of an image."""
+    most = settings.get("max_per_img")
+    if not isinstance(most, int) or most < 1:
+        raise ExportError(f"{where}: max_per_img is {most!r}; detectors that keep 1 or more are exported")
+    return most
+
+
 def _sizes(maps: Any) -> list[tuple[int, int]]:
     return [(int(item.shape[-2]), int(item.shape[-1])) for item in maps]
 
@@ -154,7 +162,7 @@ class _OneStage:
         _check_head(head, "bbox_head", "")
         self._iou = overlap_of(settings, "test_cfg")
         self._above = float(settings.get("score_thr", 0))
-        self._most = int(settings.max_per_img)
+        self._most = _most_of(settings, "test_cfg")
         with torch.no_grad():
             maps = head(model.extract_feat(torch.zeros(1, 3, *size)))
         if len(maps) not in (2, 3):
@@ -182,7 +190,7 @@ class _TwoStages:
         head, settings = model.rpn_head, model.test_cfg.rpn
         _check_head(head, "rpn_head", "rpn")
         self._iou = overlap_of(settings, "test_cfg.rpn")
-        self._most = int(settings.max_per_img)
+        self._most = _most_of(settings, "test_cfg.rpn")
         with torch.no_grad():
             maps = head(model.extract_feat(torch.zeros(1, 3, *size)))
         self._decode = DenseDecoder(head, _sizes(maps[0]), size, settings)

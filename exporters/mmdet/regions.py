@@ -48,6 +48,8 @@ class RegionStage:
         self._iou = overlap_of(settings, "test_cfg.rcnn")
         self._above = float(settings.score_thr)
         self._most = int(settings.max_per_img)
+        if self._most < 1:
+            raise ExportError(f"test_cfg.rcnn: max_per_img is {self._most}; 1 or more are exported")
 
     def __call__(
         self,

@@ -37,6 +37,9 @@ def build(config: Path | str) -> Any:
     [
         ("faster_rcnn", RCNN.format("type='soft_nms', iou_threshold=0.5"), "soft_nms.*only type nms"),
         ("faster_rcnn", RCNN.format("type='nms', iou_threshold=0.5, class_agnostic=True"), "class by class"),
+        ("faster_rcnn", "model['test_cfg'] = dict(rcnn=dict(max_per_img=-1))", "rcnn: max_per_img is -1"),
+        ("faster_rcnn", "model['test_cfg'] = dict(rpn=dict(max_per_img=0))", "rpn: max_per_img is 0"),
+        ("retinanet", "model['test_cfg'] = dict(max_per_img=None)", "test_cfg: max_per_img is None"),
         ("retinanet", CARAFE, "operator carafe_forward of mmcv needs the compiled mmcv.*only nms, roi_align"),
         ("faster_rcnn", POOLING, "pooled by DeformRoIPoolPack; RoIAlign is exported"),
         ("faster_rcnn", "model['roi_head']['type'] = 'DoubleHeadRoIHead'", "DoubleHeadRoIHead"),

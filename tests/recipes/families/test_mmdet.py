@@ -191,3 +191,22 @@ def test_stems_of_ordinary_recipes_are_their_names() -> None:
     assert recipe.stem == recipe.name
     packaged = dataclasses.replace(recipe, name="mmdet:gn+ws/faster_rcnn.v2:8x9")
     assert packaged.stem == "faster_rcnn.v2_8x9"
+
+
+@pytest.mark.parametrize(
+    ("head", "resize", "said"),
+    [
+        (
+            "bbox_head=dict(num_classes=3), test_cfg=dict(max_per_img=-1)",
+            "scale=(9, 9)",
+            "max_per_img .* is -1",
+        ),
+        ("bbox_head=dict(num_classes=3), test_cfg=dict(max_per_img=None)", "scale=(9, 9)", "TypeError: int"),
+        ("bbox_head=dict(num_classes=3), test_cfg=dict(score_thr='x')", "scale=(9, 9)", "ValueError: could"),
+        ("test_cfg=3", "scale=(9, 9)", "AttributeError"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path, head: str, resize: str, said: str) -> None:
+    path = write(tmp_path, head=head, resize=resize)
+    with pytest.raises(UsageError, match=said):
+        find_recipe(f"mmdet:{path}:96x160")

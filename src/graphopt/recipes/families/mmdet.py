@@ -51,6 +51,16 @@ def recipe_for(rest: str) -> Recipe:
     """
     config, size = _split(rest)
     settings = read_config(config)
+    try:
+        return _made(config, size, settings)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{config} has settings that make no recipe ({type(error).__name__}: {error}); compare them with "
+            "those of a packaged configuration"
+        ) from error
+
+
+def _made(config: str, size: tuple[int, int] | None, settings: dict[str, Any]) -> Recipe:
     model = needed(settings, "model", config)
     preprocessing = Preprocessing(settings, config)
     height, width = size or _only_size(preprocessing, config)
@@ -60,6 +70,8 @@ def recipe_for(rest: str) -> Recipe:
     two_stages = "roi_head" in model
     test = _test_settings(model)
     rows = int(test.get("max_per_img", _ROWS))
+    if rows < 1:
+        raise UsageError(f"{config}: max_per_img of its test_cfg is {rows}; detectors keep 1 or more")
     classes = class_names(settings)
     names = {"names": ("dets", "labels")}
 
