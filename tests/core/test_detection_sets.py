@@ -235,6 +235,17 @@ def test_a_score_at_the_threshold_is_a_near_tie_only_when_the_threshold_is_known
     assert "threshold 0.05" in found.near_ties[0].why
 
 
+def test_a_score_of_nearly_zero_is_a_near_tie_as_zero_is_no_detection() -> None:
+    dets, labels = _rows(20)
+    fewer = _padded((np.delete(dets, 7, 0), np.delete(labels, 7)), 30)
+    dets[7, 4] = 1e-20
+    found = _compare((dets, labels), fewer)
+    assert found.passed
+    assert [row.score for row in found.near_ties] == pytest.approx([1e-20])
+    dets[7, 4] = 1e-4
+    assert not _compare((dets, labels), fewer).passed
+
+
 def test_an_overlap_at_the_iou_threshold_is_a_near_tie_only_when_it_is_known() -> None:
     dets, labels = _rows(20)
     labels[5] = labels[2]

@@ -220,8 +220,8 @@ class _Match:
         limit = self.what.limit or max(own.size, other.size)
         if other.count >= limit and other.scores.size and score <= other.scores.min() + noise.score:
             return f"the other side's {limit} rows end at score {other.scores.min():.4f}"
-        threshold = self.what.score_threshold
-        if threshold is not None and score <= threshold + noise.score:
+        threshold = self.what.score_threshold or 0.0  # where none is known: a score of zero is no detection
+        if score <= threshold + noise.score:
             return f"its score is the threshold {threshold:g}, up to rounding"
         if min(box[2] - box[0], box[3] - box[1]) <= noise.box:
             return "its box has no area, up to rounding"
