@@ -1,5 +1,6 @@
 """Drift over a finished run: rows, what is read again and what is made, results, refusals."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from graphopt.core.errors import DatasetError, UsageError
+from graphopt.recipes import run_sources
 from graphopt.recipes.drift import Drift, DriftOptions, measure_drift
 from graphopt.recipes.pipeline import PipelineOptions, run_pipeline
 from graphopt.recipes.run_sources import RunSources
@@ -191,6 +193,19 @@ def test_a_run_without_known_images_asks_for_them(measure: Measure, project: Pat
     (project / "run" / "sources.json").write_text("{")
     with pytest.raises(UsageError, match="damaged"):
         measure()
+
+
+def test_a_recipe_that_changed_since_the_run_is_compared_with_nothing(
+    measure: Measure, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = project / "run"
+    monkeypatch.setattr(run_sources, "own_version", lambda _: "new")
+    sources = dataclasses.replace(RunSources.load(run), recipe="old")
+    sources.save(run)
+    with pytest.raises(UsageError, match=r"changed since the run .* run graphopt pipeline again"):
+        measure()
+    dataclasses.replace(sources, recipe="new").save(run)
+    assert rows(measure())["rewritten"].metric is not None
 
 
 def test_sources_inside_a_run_move_with_it(tmp_path: Path) -> None:

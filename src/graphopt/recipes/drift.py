@@ -122,6 +122,7 @@ def _stages(recipe: Recipe, options: DriftOptions, progress: Progress) -> DriftS
     if options.checkpoint is not None:
         check_exported_from(options.run, options.checkpoint)
     stored = RunSources.load(options.run)
+    stored.check_recipe(recipe, options.run)
     sources = replace(
         stored,
         checkpoint=options.checkpoint or stored.checkpoint,

@@ -28,7 +28,7 @@ from graphopt.recipes.progress import Progress, Silent
 from graphopt.recipes.recipe import Recipe
 from graphopt.recipes.rewrite import rewrite
 from graphopt.recipes.run_folder import RunFolder, StageRecord
-from graphopt.recipes.run_sources import RunSources, run_versions
+from graphopt.recipes.run_sources import RunSources, own_version, run_versions
 from graphopt.recipes.scoring import Scored, Scorer
 from graphopt.recipes.stages import parse_stage
 from graphopt.surgery.catalogue import find_pass, plugin_sha256
@@ -78,7 +78,11 @@ def run_pipeline(
     checkpoint, data = _sources(run)
     raw = _raw(run, checkpoint, data)
     sources = RunSources(
-        checkpoint=checkpoint, data=data, annotations=options.annotations, limit=options.limit
+        checkpoint=checkpoint,
+        data=data,
+        annotations=options.annotations,
+        limit=options.limit,
+        recipe=own_version(recipe),
     )
     sources.save(options.folder)
     rewritten = _rewritten(run, raw)

@@ -25,12 +25,14 @@ class RunSources:
         data: data set folder.
         annotations: the labels' file, when it was named.
         limit: only the first images.
+        recipe: version of a user's own recipe or configuration (see ``own_version``); empty for others.
     """
 
     checkpoint: Path | None = None
     data: Path | None = None
     annotations: Path | None = None
     limit: int | None = None
+    recipe: str = ""
 
     def save(self, run: Path) -> None:
         """Write ``sources.json``; places inside the run move with it.
@@ -38,7 +40,11 @@ class RunSources:
         Raises:
             OutputError: it cannot be written.
         """
-        content: dict[str, object] = {"sources_version": SOURCES_VERSION, "limit": self.limit}
+        content: dict[str, object] = {
+            "sources_version": SOURCES_VERSION,
+            "limit": self.limit,
+            "recipe": self.recipe,
+        }
         for name in _PATHS:
             place: Path | None = getattr(self, name)
             content[name] = None if place is None else _relative(place, run)
@@ -57,15 +63,32 @@ class RunSources:
         try:
             content = json.loads(place.read_text(encoding="utf-8"))
             paths = {name: run / content[name] if content.get(name) else None for name in _PATHS}
-            return cls(**paths, limit=content["limit"])
+            return cls(**paths, limit=content["limit"], recipe=content.get("recipe", ""))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{place} is damaged ({error}); run graphopt pipeline again") from error
+
+    def check_recipe(self, recipe: Recipe, run: Path) -> None:
+        """Refuse a recipe that changed since the run: its network is no longer the one that was exported.
+
+        Raises:
+            UsageError: it did.
+        """
+        if self.recipe and self.recipe != own_version(recipe):
+            raise UsageError(
+                f"the recipe {recipe.name}, or the configuration that it is made of, changed since the run "
+                f"{run}, so that comparing with its stages says nothing; run graphopt pipeline again"
+            )
+
+
+def own_version(recipe: Recipe) -> str:
+    """Return the sha256 of a user's own recipe or configuration; empty for graphopt's own."""
+    plugin = recipe_plugin(recipe)  # any of its functions may have changed
+    return plugin.sha256 if plugin else recipe.digest
 
 
 def run_versions(recipe: Recipe) -> dict[str, str]:
     """Return the versions that a run's stages depend on; a user's own recipe is one of them."""
-    plugin = recipe_plugin(recipe)  # any of its functions may have changed
-    version = plugin.sha256 if plugin else recipe.digest
+    version = own_version(recipe)
     return environment() | ({"recipe": version} if version else {})
 
 

@@ -14,6 +14,7 @@ from graphopt.core.golden import GOLDEN_FILE
 from graphopt.core.roles import Roles
 from graphopt.core.session import Session
 from graphopt.core.tensors import TensorSpec
+from graphopt.recipes.catalogue import find_recipe
 from graphopt.recipes.roles import outputs_of, with_roles
 from graphopt.recipes.run_checkpoint import check_exported_from
 from graphopt.recipes.run_sources import RunSources
@@ -132,8 +133,10 @@ def _stages(texts: Sequence[str], recipe_name: str) -> list[Stage]:
 def _stages_of_run(run: Path) -> list[str]:
     """Return every stage of a run that can run here, PyTorch first when its checkpoint is there."""
     recipe = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]
-    checkpoint = RunSources.load(run).checkpoint
+    sources = RunSources.load(run)
+    checkpoint = sources.checkpoint
     if checkpoint is not None:
+        sources.check_recipe(find_recipe(recipe), run)
         check_exported_from(run, checkpoint)
     known = checkpoint is not None and checkpoint.is_file() and find_spec("torch")
     torch = [f"torch:{recipe}@{checkpoint}"] if known else []
