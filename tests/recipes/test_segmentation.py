@@ -93,7 +93,7 @@ def test_the_pipeline_scores_compares_and_draws_masks(project: Path, pipeline: P
     assert "<td>sofa</td>" not in page
     assert "<td>cat</td>" in page
     pictures = re.findall(r'alt="(\w+)\.jpg: (\w+)" src="data:image/jpeg;base64,([^"]+)"', page)
-    assert [caption for _, caption, _ in pictures] == ["image", "labels", "prediction"] * 7
+    assert [caption for _, caption, _ in pictures] == ["image", "labels", "raw", "onnxruntime"] * 7
     for _, _, content in pictures:
         with Image.open(BytesIO(base64.b64decode(content))) as picture:
             assert picture.format == "JPEG"
